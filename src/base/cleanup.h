@@ -51,8 +51,8 @@ cleanup_unlock (pthread_mutex_t **m)
 #define CLEANUP_JOIN(a, b) CLEANUP_JOIN2 (a, b)
 /* Hold MUTEX to the end of the scope. */
 #define SCOPED_LOCK(mutex)                                                     \
-  __attribute__ ((cleanup (cleanup_unlock))) pthread_mutex_t *CLEANUP_JOIN (   \
-      scoped_lock_, __LINE__)                                                  \
+  __attribute__ ((cleanup (cleanup_unlock), unused)) pthread_mutex_t *         \
+  CLEANUP_JOIN (scoped_lock_, __LINE__)                                        \
       = (pthread_mutex_lock (mutex), (mutex))
 
 #define steal_ptr(pp)                                                          \

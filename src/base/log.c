@@ -64,7 +64,7 @@ level_mark (enum log_level level)
   return "";
 }
 
-static void
+__attribute__ ((format (printf, 2, 0))) static void
 print (enum log_level level, const char *format, va_list ap)
 {
   int saved = errno;
