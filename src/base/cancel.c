@@ -12,6 +12,7 @@
 #include "base/fault.h"
 
 static volatile sig_atomic_t wanted;
+static __thread unsigned shields;
 static int pipe_fds[2] = { -1, -1 };
 
 void
@@ -54,13 +55,25 @@ cancel_setup (struct fault *f)
 bool
 cancel_wanted (void)
 {
-  return wanted != 0;
+  return wanted != 0 && shields == 0;
+}
+
+void
+cancel_shield (void)
+{
+  shields++;
+}
+
+void
+cancel_unshield (void)
+{
+  shields--;
 }
 
 int
 cancel_check (struct fault *f)
 {
-  if (wanted)
+  if (cancel_wanted ())
     return fault_set (f, FAULT_CANCELLED, 0, "stopped on request");
   return 0;
 }
@@ -68,13 +81,13 @@ cancel_check (struct fault *f)
 int
 cancel_fd (void)
 {
-  return pipe_fds[0];
+  return shields == 0 ? pipe_fds[0] : -1;
 }
 
 int
 cancel_sleep_ms (unsigned ms, struct fault *f)
 {
-  struct pollfd p = { .fd = pipe_fds[0], .events = POLLIN };
+  struct pollfd p = { .fd = cancel_fd (), .events = POLLIN };
   struct timespec now;
   struct timespec end;
   long left = (long)ms;
@@ -82,7 +95,7 @@ cancel_sleep_ms (unsigned ms, struct fault *f)
   clock_gettime (CLOCK_MONOTONIC, &end);
   end.tv_sec += ms / 1000;
   end.tv_nsec += (long)(ms % 1000) * 1000000;
-  while (left > 0 && !wanted) {
+  while (left > 0 && !cancel_wanted ()) {
     poll (&p, 1, (int)left);
     clock_gettime (CLOCK_MONOTONIC, &now);
     left = (end.tv_sec - now.tv_sec) * 1000

@@ -16,6 +16,10 @@ bool cancel_wanted (void);
 int cancel_check (struct fault *f);
 /* Readable once a stop is wanted; never read it.  -1 before cancel_setup. */
 int cancel_fd (void);
+/* While an odd job of cleaning up runs, this thread does not see the wish:
+   what was begun must be undone.  Shields nest. */
+void cancel_shield (void);
+void cancel_unshield (void);
 /* As if a signal had come (a failed sibling job, tests). */
 void cancel_request (void);
 /* Sleep MS milliseconds; 0, or -1 with FAULT_CANCELLED as soon as a stop is
