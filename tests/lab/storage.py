@@ -8,18 +8,22 @@ All ids are the plain UUID strings that the REST API shows: SD storage domain, I
 (REST image_id).  A Storage is safe to call from several threads.
 """
 
-BLANK = '00000000-0000-0000-0000-000000000000'
+import collections
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import subprocess
+import threading
+import time
 
+import vms as running
+from volumes import BLANK, BLOCK, KVM_GID, VDSM_UID, Domain, StorageError, own, qemu_img, round_up
+from volumes import read_meta, write_meta
 
-class StorageError(Exception):
-    """A storage action failed; str() is one line that says what and why."""
-
-
-class Domain:
-    """One storage domain: sd_id, name, server, path, version, mount (escaped name), dir (.../SD in the lab).
-
-    On every host it is /rhev/data-center/mnt/<mount>/<sd_id>.
-    """
+DOM_MD = {'ids': 1 << 20, 'inbox': 16 << 20, 'outbox': 16 << 20, 'leases': 2 << 20, 'xleases': 1 << 20}
+QEMU_FORMATS = {'cow': 'qcow2', 'raw': 'raw', 'COW': 'qcow2', 'RAW': 'raw'}
 
 
 class Storage:
@@ -30,13 +34,64 @@ class Storage:
     """
 
     def __init__(self, lab_dir, hosts):
-        raise NotImplementedError
+        self.lab_dir = lab_dir
+        self.hosts = list(hosts)
+        self.domains = {}
+        self.guard = threading.Lock()
+        self.image_locks = collections.defaultdict(threading.RLock)
+        os.makedirs(os.path.join(lab_dir, 'storage'), exist_ok=True)
+        self.direct = self._direct_io()
+        self.vms = running.Vms(self)
+
+    # -- domains ----------------------------------------------------------
 
     def add_domain(self, sd_id, name, server, path, version=5, size=None):
         """Make an empty domain SD (dom_md, images) and show it on every host; -> Domain.
 
         size: bytes, gives it a file system of its own with that limit (only before the hosts start).
         """
+        domain = Domain(self.lab_dir, sd_id, name, server, path, version)
+        os.makedirs(domain.mount_dir)
+        if size:
+            if any(host.pid() for host in self.hosts):
+                raise StorageError('domain %s: a size can only be given before the hosts start' % name)
+            self._command('mount', '-t', 'tmpfs', '-o', 'size=%d' % size, 'lab-domain', domain.mount_dir)
+        for part in ('dom_md', 'images', 'master/vms', 'master/tasks'):
+            os.makedirs(os.path.join(domain.dir, part))
+        keys = {'VERSION': version, 'SDUUID': sd_id, 'TYPE': 'NFS', 'CLASS': 'Data', 'ROLE': 'Regular',
+                'REMOTE_PATH': '%s:%s' % (server, path), 'DESCRIPTION': name, 'POOL_UUID': ''}
+        if version >= 5:
+            keys.update(ALIGNMENT=1048576, BLOCK_SIZE=512)
+        text = ''.join('%s=%s\n' % (key, keys[key]) for key in sorted(keys))
+        text += '_SHA_CKSUM=%s\n' % hashlib.sha1(text.encode()).hexdigest()
+        with open(os.path.join(domain.dir, 'dom_md/metadata'), 'w') as out:
+            out.write(text)
+        for item, length in DOM_MD.items():
+            if item != 'xleases' or version >= 4:
+                with open(os.path.join(domain.dir, 'dom_md', item), 'wb') as out:
+                    out.truncate(length)
+        for base, dirs, files in os.walk(domain.mount_dir):
+            os.chown(base, VDSM_UID, KVM_GID)
+            os.chmod(base, 0o755)
+            for item in files:
+                own(os.path.join(base, item))
+        self.domains[sd_id] = domain
+        for host in self.hosts:
+            if host.pid():
+                host.mount(domain.mount)
+        return domain
+
+    def image_dir(self, sd, img):
+        return os.path.join(self._domain(sd).dir, 'images', img)
+
+    def volume_path(self, sd, img, vol):
+        return os.path.join(self.image_dir(sd, img), vol)
+
+    def host_path(self, sd, img, vol):
+        """The same volume as the hosts know it."""
+        return os.path.join(self._domain(sd).host_dir, 'images', img, vol)
+
+    # -- volumes ----------------------------------------------------------
 
     def create_volume(self, sd, img, vol, cap, fmt, sparse, parent=None, disktype='DATA', initial_size=None,
                       description=''):
@@ -44,59 +99,383 @@ class Storage:
         that it got); fmt 'cow' or 'raw'; sparse bool.  With parent (a VOL of the same IMG directory) a qcow2 child;
         the parent becomes INTERNAL unless it is SHARED.  initial_size is refused where vdsm refuses it.
         description: text for DESCRIPTION= (the engine writes {"DiskAlias":..,"DiskDescription":..})."""
+        fmt = fmt.lower()
+        if fmt not in ('cow', 'raw'):
+            raise StorageError('volume %s: unknown format %s' % (vol, fmt))
+        if initial_size is not None and (fmt == 'cow' or sparse):
+            raise StorageError('volume %s: initial size is not allowed for a %s volume on a file domain' %
+                               (vol, 'cow' if fmt == 'cow' else 'sparse raw'))
+        if parent and fmt != 'cow':
+            raise StorageError('volume %s: a child is always cow' % vol)
+        cap = round_up(cap)
+        with self._image(sd, img):
+            self._claim(sd, img, vol)
+            directory = self.image_dir(sd, img)
+            path = os.path.join(directory, vol)
+            try:
+                if parent:
+                    parent_fmt = QEMU_FORMATS[self.volume_meta(sd, img, parent)['FORMAT']]
+                    qemu_img('create', '-q', '-f', 'qcow2', '-o', 'compat=' + self._compat(sd), '-u', '-b', parent,
+                             '-F', parent_fmt, vol, str(cap), cwd=directory)
+                elif fmt == 'cow':
+                    qemu_img('create', '-q', '-f', 'qcow2', '-o', 'compat=' + self._compat(sd), vol, str(cap),
+                             cwd=directory)
+                else:
+                    qemu_img('create', '-q', '-f', 'raw', vol, str(cap), cwd=directory)
+                    if not sparse and cap > BLOCK:
+                        with open(path, 'r+b') as volume:
+                            os.posix_fallocate(volume.fileno(), BLOCK, cap - BLOCK)
+                own(path)
+                self._new_meta(sd, img, vol, cap, fmt, sparse, parent, disktype, description)
+                if parent:
+                    self._retire(sd, img, parent)
+            except (OSError, StorageError) as error:
+                self._unlink(sd, img, vol)
+                raise StorageError('create volume %s: %s' % (vol, error))
+        return cap
 
     def import_volume(self, sd, img, vol, source, cap, fmt, sparse, parent=None, description=''):
         """Like create_volume, but the image file `source` (qcow2 or raw as fmt says) becomes the
         volume; cap is taken as it is, also when it is odd (uploaded images)."""
+        with self._image(sd, img):
+            self._claim(sd, img, vol)
+            path = self.volume_path(sd, img, vol)
+            shutil.move(source, path)
+            own(path)
+            self._new_meta(sd, img, vol, cap, fmt, sparse, parent, 'DATA', description)
 
     def share_template(self, sd, tmpl_img, vol, img):
         """Hard-link the template's VOL, VOL.meta, VOL.lease into the directory of the dependent IMG."""
+        with self._image(sd, tmpl_img), self._image(sd, img):
+            self._directory(sd, img)
+            if self.volume_meta(sd, tmpl_img, vol)['VOLTYPE'] != 'SHARED':
+                self.set_meta(sd, tmpl_img, vol, VOLTYPE='SHARED')
+            for end in ('', '.meta', '.lease'):
+                target = self.volume_path(sd, img, vol) + end
+                if not os.path.exists(target):
+                    os.link(self.volume_path(sd, tmpl_img, vol) + end, target)
+
+    def delete_image(self, sd, img):
+        """Remove the disk's directory as vdsm does (renamed to _remove_me_IMG first)."""
+        with self._image(sd, img):
+            directory = self.image_dir(sd, img)
+            doomed = os.path.join(os.path.dirname(directory), '_remove_me_' + img)
+            try:
+                os.rename(directory, doomed)
+            except FileNotFoundError:
+                raise StorageError('disk %s is not on domain %s' % (img, sd))
+            shutil.rmtree(doomed)
+
+    # -- metadata ---------------------------------------------------------
 
     def volume_meta(self, sd, img, vol):
         """-> dict of the keys of VOL.meta, all values str (CAP, CTIME, DESCRIPTION, DISKTYPE, DOMAIN, FORMAT, GEN,
         IMAGE, LEGALITY, PUUID, SEQ, TYPE, VOLTYPE; domains before version 5: SIZE in 512-byte units, no CAP)."""
+        return read_meta(self.volume_path(sd, img, vol) + '.meta')
 
     def set_meta(self, sd, img, vol, **keys):
         """Change keys of VOL.meta: VOL.meta.new is written, then renamed."""
+        meta = self.volume_meta(sd, img, vol)
+        meta.update((key, str(value)) for key, value in keys.items())
+        write_meta(self.volume_path(sd, img, vol) + '.meta', meta)
 
     def capacity(self, sd, img, vol):
         """-> bytes, from CAP or SIZE."""
+        meta = self.volume_meta(sd, img, vol)
+        return int(meta['CAP']) if 'CAP' in meta else int(meta['SIZE']) * 512
+
+    # -- snapshots --------------------------------------------------------
 
     def snapshot(self, vm, pairs, quiet_failure=False):
         """pairs = [(sd, img, old_vol, new_vol)].  Makes the children, flips the metadata; when VM (id) runs,
         one QMP transaction for all of its plugged disks.  Returns when QEMU writes into new_vol.
         quiet_failure: QEMU keeps writing into old_vol (the false success of events 170 / 10774).
         When it fails nothing is left of the new volumes and StorageError is raised."""
+        made = []
+        try:
+            for sd, img, old, new in pairs:
+                meta = self.volume_meta(sd, img, old)
+                if meta['VOLTYPE'] != 'LEAF':
+                    raise StorageError('volume %s is %s, not the leaf' % (old, meta['VOLTYPE']))
+                self.create_volume(sd, img, new, self.capacity(sd, img, old), 'cow', True, parent=old,
+                                   description=meta.get('DESCRIPTION', ''))
+                made.append((sd, img, old, new))
+            if not quiet_failure and self.vms.is_running(vm):
+                self.vms.switch(vm, pairs)
+        except (StorageError, running.VmError) as error:
+            for sd, img, old, new in made:
+                self._unlink(sd, img, new)
+                self.set_meta(sd, img, old, VOLTYPE='LEAF')
+            raise StorageError('snapshot of VM %s: %s' % (vm, error))
 
     def oracle_save(self, vm_id, snap_id, img, sd, vol, cap):
         """Flatten the frozen chain that ends in VOL with qemu-img; -> path LAB/oracle/VM/SNAP/IMG.raw of cap bytes."""
+        node = None
+        for name in reversed(self.chain(sd, img, vol)):
+            fmt = QEMU_FORMATS[self.volume_meta(sd, img, name)['FORMAT']]
+            above = {'driver': fmt, 'file': {'driver': 'file', 'filename': self.volume_path(sd, img, name)}}
+            if fmt == 'qcow2':
+                above['backing'] = node
+            node = above
+        directory = os.path.join(self.lab_dir, 'oracle', vm_id, snap_id)
+        os.makedirs(directory, exist_ok=True)
+        path = os.path.join(directory, img + '.raw')
+        qemu_img('convert', '-U', '-O', 'raw', 'json:' + json.dumps(node), path + '.new')
+        size = os.stat(path + '.new').st_size
+        if size != cap:
+            os.unlink(path + '.new')
+            raise StorageError('oracle of volume %s: %d bytes, expected %d' % (vol, size, cap))
+        os.rename(path + '.new', path)
+        return path
 
     def merge(self, vm, sd, img, base_vol, child_vol):
         """Snapshot deletion: commit child_vol into base_vol, live when VM (id or None) runs, else by qemu-img commit.
         base_vol keeps its id; the grandchild's backing string and PUUID become base_vol; child_vol is removed;
         GEN + 1; the capacity grows to the child's; if the child was the leaf the base is LEAF.  A raw base stays RAW."""
+        with self._image(sd, img):
+            child = self.volume_meta(sd, img, child_vol)
+            base = self.volume_meta(sd, img, base_vol)
+            if child['PUUID'] != base_vol:
+                raise StorageError('merge: the parent of %s is %s, not %s' % (child_vol, child['PUUID'], base_vol))
+            if base['VOLTYPE'] == 'SHARED':
+                raise StorageError('merge: volume %s belongs to a template' % base_vol)
+            above = self._child_of(sd, img, child_vol)
+            if (child['VOLTYPE'] == 'LEAF') != (above is None):
+                raise StorageError('merge: volume %s is %s but its child is %s' % (child_vol, child['VOLTYPE'], above))
+            cap = max(self.capacity(sd, img, base_vol), self.capacity(sd, img, child_vol))
+            try:
+                if vm and self.vms.has_disk(vm, img):
+                    self._merge_live(vm, sd, img, base_vol, child_vol, above)
+                else:
+                    self._merge_cold(sd, img, base_vol, child_vol, above)
+            except running.VmError as error:
+                raise StorageError('merge %s into %s: %s' % (child_vol, base_vol, error))
+            if above:
+                self.set_meta(sd, img, above, PUUID=base_vol)
+            base_keys = {'LEGALITY': 'LEGAL', 'GEN': (int(base.get('GEN', 0)) + 1) % 1000}
+            base_keys.update(self._cap_keys(sd, cap))
+            if not above:
+                base_keys['VOLTYPE'] = 'LEAF'
+            self.set_meta(sd, img, base_vol, **base_keys)
+            self._unlink(sd, img, child_vol)
 
-    def delete_image(self, sd, img):
-        """Remove the disk's directory as vdsm does (renamed to _remove_me_IMG first)."""
+    def _merge_live(self, vm, sd, img, base_vol, child_vol, above):
+        if not above:
+            self.set_meta(sd, img, child_vol, LEGALITY='ILLEGAL')
+        try:
+            self.vms.commit(vm, img, base_vol, child_vol, above is None)
+        except running.VmError:
+            self.set_meta(sd, img, child_vol, LEGALITY='LEGAL')
+            raise
+
+    def _merge_cold(self, sd, img, base_vol, child_vol, above):
+        directory = self.image_dir(sd, img)
+        fmt = QEMU_FORMATS[self.volume_meta(sd, img, base_vol)['FORMAT']]
+        self.set_meta(sd, img, base_vol, LEGALITY='ILLEGAL')
+        qemu_img('commit', '-q', '-d', '-t', 'none' if self.direct else 'writeback', '-f', 'qcow2', '-b', base_vol,
+                 child_vol, cwd=directory)
+        if above:
+            qemu_img('rebase', '-q', '-u', '-f', 'qcow2', '-b', base_vol, '-F', fmt, above, cwd=directory)
 
     def resize(self, vm, sd, img, leaf_vol, cap):
         """Grow the leaf to cap bytes (rounded up to 4 KiB), live when VM runs; -> new capacity."""
+        cap = round_up(cap)
+        with self._image(sd, img):
+            if cap < self.capacity(sd, img, leaf_vol):
+                raise StorageError('volume %s can not shrink' % leaf_vol)
+            try:
+                if vm and self.vms.has_disk(vm, img):
+                    self.vms.resize(vm, img, cap)
+                else:
+                    fmt = QEMU_FORMATS[self.volume_meta(sd, img, leaf_vol)['FORMAT']]
+                    qemu_img('resize', '-q', '-f', fmt, leaf_vol, str(cap), cwd=self.image_dir(sd, img))
+            except running.VmError as error:
+                raise StorageError('resize %s: %s' % (leaf_vol, error))
+            self.set_meta(sd, img, leaf_vol, **self._cap_keys(sd, cap))
+        return cap
+
+    # -- questions --------------------------------------------------------
 
     def verify_untrusted(self, sd, img, vol):
         """-> None, or a text why vdsm would refuse the volume after an upload (format, virtual size <= CAP,
         backing file name == PUUID, qcow2 version allowed on the domain)."""
+        meta = self.volume_meta(sd, img, vol)
+        path = self.volume_path(sd, img, vol)
+        cap = self.capacity(sd, img, vol)
+        with open(path, 'rb') as volume:
+            found = 'qcow2' if volume.read(4) == b'QFI\xfb' else 'raw'
+        want = QEMU_FORMATS[meta['FORMAT']]
+        if found != want:
+            return 'volume format is %s, expected %s' % (found, want)
+        if found == 'raw':
+            size = os.stat(path).st_size
+            return 'size %d is larger than the capacity %d' % (size, cap) if size > cap else None
+        try:
+            info = json.loads(qemu_img('info', '-U', '-f', 'qcow2', '--output=json', path))
+        except StorageError as error:
+            return str(error)
+        if info['virtual-size'] > cap:
+            return 'virtual size %d is larger than the capacity %d' % (info['virtual-size'], cap)
+        backing = info.get('backing-filename')
+        parent = None if meta['PUUID'] == BLANK else meta['PUUID']
+        if backing != parent:
+            return 'backing file is %s, expected %s' % (backing, parent)
+        data = info.get('format-specific', {}).get('data', {})
+        if data.get('compat') != '0.10' and self._compat(sd) == '0.10':
+            return 'qcow2 version %s is not allowed on this domain' % data.get('compat')
+        if data.get('data-file') or info.get('encrypted'):
+            return 'external data file or encryption is not allowed'
+        return None
 
     def chain(self, sd, img, vol):
         """-> [vol, parent, ...], top first, by PUUID; ends with the template's volume for a thin disk."""
+        found = []
+        while vol != BLANK:
+            if vol in found:
+                raise StorageError('disk %s: the chain is a ring at %s' % (img, vol))
+            found.append(vol)
+            vol = self.volume_meta(sd, img, vol)['PUUID']
+        return found
 
     def volumes(self, sd, img):
         """-> names of all volumes in the disk's directory."""
+        try:
+            return sorted(item[:-5] for item in os.listdir(self.image_dir(sd, img)) if item.endswith('.meta'))
+        except OSError as error:
+            raise StorageError('disk %s: %s' % (img, error))
 
     def leaf(self, sd, img):
         """-> the VOL whose VOLTYPE is LEAF, or None."""
+        for vol in self.volumes(sd, img):
+            if self.volume_meta(sd, img, vol)['VOLTYPE'] == 'LEAF':
+                return vol
+        return None
 
     def actual_size(self, sd, img, vol):
         """-> bytes allocated."""
+        try:
+            return os.stat(self.volume_path(sd, img, vol)).st_blocks * 512
+        except OSError as error:
+            raise StorageError('volume %s: %s' % (vol, error))
 
     def chain_fingerprint(self, sd, img):
         """-> text: leaf name and format; name, size, SHA-256 and metadata of every volume below it, base last."""
+        leaf = self.leaf(sd, img)
+        names = self.chain(sd, img, leaf) if leaf else self.volumes(sd, img)
+        text = ''
+        for vol in names:
+            meta = self.volume_meta(sd, img, vol)
+            if vol == leaf:
+                text += 'leaf %s %s parent %s\n' % (vol, meta['FORMAT'], meta['PUUID'])
+                continue
+            digest = hashlib.sha256()
+            path = self.volume_path(sd, img, vol)
+            with open(path, 'rb') as volume:
+                while part := volume.read(1 << 20):
+                    digest.update(part)
+            state = os.stat(path)
+            text += 'volume %s %d bytes sha256 %s mode %o owner %d:%d links %d\n' % (
+                vol, state.st_size, digest.hexdigest(), state.st_mode & 0o7777, state.st_uid, state.st_gid,
+                state.st_nlink)
+            text += ''.join('  %s=%s\n' % item for item in sorted(meta.items()))
+        known = {vol + end for vol in names for end in ('', '.meta', '.lease')}
+        for item in sorted(os.listdir(self.image_dir(sd, img))):
+            if item not in known:
+                text += 'other %s\n' % item
+        return text
+
+    # -- inner workings ---------------------------------------------------
+
+    def _domain(self, sd):
+        try:
+            return self.domains[sd]
+        except KeyError:
+            raise StorageError('no storage domain %s' % sd)
+
+    def _image(self, sd, img):
+        """The lock of one disk, for `with`."""
+        with self.guard:
+            return self.image_locks[sd, img]
+
+    def _compat(self, sd):
+        return '1.1' if self._domain(sd).version >= 4 else '0.10'
+
+    def _cap_keys(self, sd, cap):
+        if self._domain(sd).version >= 5:
+            return {'CAP': cap}
+        return {'SIZE': cap // 512}
+
+    def _directory(self, sd, img):
+        directory = self.image_dir(sd, img)
+        if not os.path.isdir(directory):
+            os.makedirs(directory)
+            os.chown(directory, VDSM_UID, KVM_GID)
+            os.chmod(directory, 0o755)
+        return directory
+
+    def _claim(self, sd, img, vol):
+        """The volume's file, empty, must not have been there."""
+        try:
+            fd = os.open(os.path.join(self._directory(sd, img), vol), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
+        except OSError as error:
+            raise StorageError('create volume %s: %s' % (vol, error))
+        os.close(fd)
+
+    def _new_meta(self, sd, img, vol, cap, fmt, sparse, parent, disktype, description):
+        path = self.volume_path(sd, img, vol)
+        with open(path + '.lease', 'wb') as out:
+            out.truncate(1 << 20)
+        own(path + '.lease')
+        meta = {'CTIME': int(time.time()), 'DESCRIPTION': description, 'DISKTYPE': disktype, 'DOMAIN': sd,
+                'FORMAT': fmt.upper(), 'GEN': 0, 'IMAGE': img, 'LEGALITY': 'LEGAL', 'PUUID': parent or BLANK,
+                'TYPE': 'SPARSE' if sparse else 'PREALLOCATED', 'VOLTYPE': 'LEAF'}
+        meta.update(self._cap_keys(sd, cap))
+        if self._domain(sd).version >= 5:
+            meta['SEQ'] = 1
+        else:
+            meta.update(MTIME=0, POOL_UUID='')
+        write_meta(self.volume_path(sd, img, vol) + '.meta', meta)
+
+    def _retire(self, sd, img, vol):
+        if self.volume_meta(sd, img, vol)['VOLTYPE'] == 'LEAF':
+            self.set_meta(sd, img, vol, VOLTYPE='INTERNAL')
+
+    def _child_of(self, sd, img, vol):
+        for other in self.volumes(sd, img):
+            if self.volume_meta(sd, img, other)['PUUID'] == vol:
+                return other
+        return None
+
+    def _unlink(self, sd, img, vol):
+        for end in ('.meta', '', '.lease', '.meta.new'):
+            try:
+                os.unlink(self.volume_path(sd, img, vol) + end)
+            except FileNotFoundError:
+                pass
+
+    @staticmethod
+    def _command(*argv):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+        if done.returncode:
+            raise StorageError('%s: %s' % (argv[0], done.stderr.strip()))
+
+    def _direct_io(self):
+        """Whether files below storage can be opened O_DIRECT (tmpfs: since Linux 6.6)."""
+        path = os.path.join(self.lab_dir, 'storage', '.direct')
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT, 0o600)
+        except OSError:
+            return False
+        else:
+            try:
+                with mmap.mmap(-1, BLOCK) as page:
+                    return os.pwritev(fd, [page], 0) == BLOCK
+            except OSError:
+                return False
+            finally:
+                os.close(fd)
+        finally:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
