@@ -10,8 +10,8 @@ Rows (only what is not obvious):
   volumes[VOL]    one layer: disk, parent (VOL or None), snapshot (the id of
                   the VM snapshot that it belongs to; the leaf belongs to the
                   ACTIVE snapshot), format, sparse, provisioned_size, status
-  disks[IMG]      image_id is the VOL of the leaf; template is set on a disk
-                  that belongs to a template
+  disks[IMG]      image_id is the VOL of the leaf, whose status is the disk's;
+                  template is set on a disk that belongs to a template
   snapshots[ID]   one row of type `active` for each VM is always there
   vms[ID]         attachments is a dict IMG -> attachment; nics a list
 """
@@ -149,14 +149,13 @@ class State:
                 'domain': row_id(domain), 'format': format, 'sparse': sparse,
                 'provisioned_size': provisioned_size, 'image_id': image_id,
                 'description': description, 'content_type': content_type,
-                'storage_type': 'image', 'status': status,
-                'shareable': shareable, 'backup': backup,
+                'storage_type': 'image', 'shareable': shareable, 'backup': backup,
                 'wipe_after_delete': False, 'propagate_errors': False,
                 'qcow_version': qcow_version,
                 'template': row_id(template) if template else None}
         with self.lock:
             self.disks[disk['id']] = disk
-            self.add_volume(image_id, disk, parent=parent)
+            self.add_volume(image_id, disk, parent=parent, status=status)
             if template:
                 self.templates[row_id(template)]['attachments'][disk['id']] = {
                     'disk': disk['id'], 'active': True, 'bootable': True,
@@ -173,7 +172,7 @@ class State:
                'sparse': disk['sparse'] if sparse is None else sparse,
                'provisioned_size': provisioned_size or
                disk['provisioned_size'],
-               'status': status, 'created': now()}
+               'status': status, 'created': now(), 'actual_size': 0}
         with self.lock:
             self.volumes[id] = row
         return row
@@ -329,6 +328,26 @@ class State:
         return [vm for vm in self.vms.values()
                 if img in vm['attachments'] and
                 not vm['attachments'][img].get('snapshot')]
+
+    def disk_status(self, disk):
+        disk = disk if isinstance(disk, dict) else self.disks[disk]
+        return self.volumes[disk['image_id']]['status']
+
+    def set_status(self, disk, status):
+        """Of all layers of the disk."""
+        for volume in self.disk_volumes(disk):
+            volume['status'] = status
+
+    def drop_disk(self, disk):
+        """Forget the disk, its layers and its attachments."""
+        img = row_id(disk)
+        for table in (self.vms, self.templates):
+            for row in table.values():
+                row.get('attachments', {}).pop(img, None)
+        for vol in [v['id'] for v in self.volumes.values()
+                    if v['disk'] == img]:
+            del self.volumes[vol]
+        self.disks.pop(img, None)
 
     def disk_volumes(self, disk):
         """The layers of the disk, leaf first; the template's is not one."""
