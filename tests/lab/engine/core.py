@@ -9,7 +9,7 @@ import time
 
 from . import (auth, clusters, disks, diskattachments, diskchains, domains,
                faults, hosts, jobs, pki, server, snapshots, tasks, templates,
-               transfers, vms)
+               transfers, vmrun, vms)
 from .server import Reply, Router
 from .state import State
 
@@ -25,7 +25,7 @@ DELAYS = {
     'transfer-keep': 900.0,     # then a finished transfer is purged
 }
 MODULES = (clusters, hosts, domains, templates, vms, diskattachments, disks,
-           diskchains, snapshots, jobs, transfers)
+           diskchains, snapshots, jobs, transfers, vmrun)
 LOG_BODY_MAX = 65536
 READ_ONLY = ('GET', 'HEAD', 'OPTIONS')
 
@@ -64,6 +64,22 @@ class Engine:
         threading.Thread(target=self.server.serve_forever, name='https',
                          kwargs={'poll_interval': 0.1}, daemon=True).start()
         return self.server.server_port
+
+    def start_measuring(self, interval=1.0):
+        """Keep actual_size of all layers about right, as the engine's
+        statistics do; the first round is over when this returns."""
+        def everything():
+            with self.state.lock:
+                images = list(self.state.disks)
+            for img in images:
+                disks.measure(self, img)
+
+        def forever():
+            while not self.tasks.stopping.wait(interval):
+                everything()
+
+        everything()
+        threading.Thread(target=forever, name='sizes', daemon=True).start()
 
     def url(self):
         return 'https://localhost:%d/ovirt-engine' % self.server.server_port

@@ -7,7 +7,7 @@ finalize has the storage verify the volume; cancel DELETES the disk."""
 import time
 
 from . import xmlout
-from .disks import discard_files, measure, require_usable
+from .disks import LOCKED, discard_files, measure, require_usable
 from .errors import Fault, NotFound, bad, conflict
 from .server import Reply
 from .state import new_id
@@ -108,7 +108,10 @@ def add(engine, request):
             raise bad('Invalid value %s for ImageTransferDirection'
                       % direction)
         host = wanted_host(state, doc)
-        require_usable(engine, what, [disk])
+        if direction == 'upload':
+            require_usable(engine, what, [disk])
+        elif state.volumes[vol]['status'] != 'ok':
+            raise conflict(LOCKED % (what, disk['alias']))
         users = [vm for vm in state.disk_vms(disk)
                  if vm['attachments'][disk['id']]['active']]
         if any(vm['status'] != 'down' for vm in users) and \

@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control endpoint: one JSON object a line in, one out, on a socket.
+
+    {"verb": "fail", "args": ["POST /vms/[^/]+/snapshots$", 1, 503, "html"]}
+    {"ok": true, "result": ...}      {"ok": false, "error": "..."}
+
+A VM is named by name or id, a disk by alias or id, a snapshot by id, by its
+whole description, or `latest`.  The verbs are the functions of VERBS; their
+first line of documentation is what `help` prints."""
+
+import json
+import os
+import socketserver
+import threading
+import time
+import traceback
+
+from . import snapshots, vmrun, vms
+from .errors import Fault, NotFound
+from .server import Request
+from .state import now
+from .xmlout import PREFIX
+
+LINE_MAX = 1 << 20
+WAIT_S = 120.0
+
+
+class Control:
+    def __init__(self, engine, path):
+        self.engine = engine
+        self.path = path
+        self.verbs = dict(VERBS)
+        control = self
+
+        class Line(socketserver.StreamRequestHandler):
+            def handle(self):
+                for line in iter(lambda: self.rfile.readline(LINE_MAX), b''):
+                    try:
+                        self.wfile.write(control.answer(line) + b'\n')
+                    except OSError:
+                        return
+
+        class Listener(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+            block_on_close = False
+            request_queue_size = 32
+
+        if os.path.exists(path):
+            os.unlink(path)
+        self.listener = Listener(path, Line)
+        os.chmod(path, 0o600)
+        threading.Thread(target=self.listener.serve_forever, daemon=True,
+                         kwargs={'poll_interval': 0.1}).start()
+
+    def close(self):
+        self.listener.shutdown()
+        self.listener.server_close()
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+
+    def answer(self, line):
+        try:
+            asked = json.loads(line)
+            verb = self.verbs.get(asked.get('verb'))
+            if verb is None:
+                raise ValueError('no such verb: %s (try help)'
+                                 % asked.get('verb'))
+            result = verb(self.engine, *asked.get('args', []))
+            reply = {'ok': True, 'result': result}
+        except Fault as err:
+            reply = {'ok': False, 'error': '%d %s' % (err.status,
+                                                      err.detail)}
+        except NotFound:
+            reply = {'ok': False, 'error': 'not found'}
+        except Exception as err:
+            if not isinstance(err, (ValueError, TypeError, LookupError)):
+                traceback.print_exc()
+            reply = {'ok': False, 'error': '%s: %s' % (type(err).__name__,
+                                                       err)}
+        return json.dumps(reply, default=plain).encode()
+
+
+def plain(value):
+    """What JSON does not know: dates, sets; the rest by its type."""
+    if hasattr(value, 'isoformat'):
+        return value.isoformat()
+    if isinstance(value, (set, tuple)):
+        return list(value)
+    return '<%s>' % type(value).__name__
+
+
+# -- names ----------------------------------------------------------------
+
+def the_vm(engine, name):
+    row = engine.state.vm_by_name(name)
+    if row is None:
+        raise LookupError('no VM %s' % name)
+    return row
+
+
+def the_disk(engine, vm, name):
+    for img in the_vm(engine, vm)['attachments']:
+        disk = engine.state.disks[img]
+        if name in (img, disk['alias']):
+            return disk
+    raise LookupError('VM %s has no disk %s' % (vm, name))
+
+
+def the_snapshot(engine, vm, name):
+    rows = [row for row in engine.state.vm_snapshots(the_vm(engine, vm))
+            if row['type'] == 'regular']
+    if name == 'latest' and rows:
+        return rows[-1]
+    for row in rows:
+        if name in (row['id'], row['description']):
+            return row
+    raise LookupError('VM %s has no snapshot %s' % (vm, name))
+
+
+def the_host(engine, name):
+    for row in engine.state.hosts.values():
+        if name in (row['id'], row['name']):
+            return row
+    raise LookupError('no host %s' % name)
+
+
+def call(engine, handler, *ids, body=b'<action/>', method='POST', query=''):
+    """Run a handler as the administrator would; 409 is tried again."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        request = Request(engine, method, PREFIX + '/' + query,
+                          {'Correlation-Id': 'lab-control'}, body,
+                          user='admin@internal')
+        try:
+            return handler(engine, request, *ids)
+        except Fault as err:
+            if err.status != 409 or time.monotonic() > end or \
+                    'in progress' not in err.detail and \
+                    'locked' not in err.detail:
+                raise
+            time.sleep(0.05)
+
+
+def until(test):
+    end = time.monotonic() + WAIT_S
+    while not test():
+        if time.monotonic() > end:
+            raise TimeoutError('not reached in %d s' % WAIT_S)
+        time.sleep(0.02)
+
+
+# -- spoiling calls and tasks ---------------------------------------------
+
+def fail(engine, what, count, status, text=None, after=0):
+    """fail CALL N STATUS [TEXT|html] [AFTER]: the next N calls fail"""
+    return engine.faults.add('fail', what, count, after, status=int(status),
+                             text=text or None)
+
+
+def stall(engine, what, count, seconds, after=0):
+    """stall CALL N SECONDS [AFTER]: they answer so much later"""
+    return engine.faults.add('stall', what, count, after,
+                             seconds=float(seconds))
+
+
+def drop(engine, what, count, after=0):
+    """drop CALL N [AFTER]: cut the connection, nothing done"""
+    return engine.faults.add('drop', what, count, after)
+
+
+def drop_after(engine, what, count, after=0):
+    """drop-after CALL N [AFTER]: do the work, then cut the connection"""
+    return engine.faults.add('drop-after', what, count, after)
+
+
+def faults(engine):
+    """faults: the rules with what is left of them"""
+    return engine.faults.list()
+
+
+def clear_faults(engine):
+    """clear-faults: forget all rules and failures asked for"""
+    with engine.state.lock:
+        engine.tasks.fail_next.clear()
+        engine.false_success = 0
+    return engine.faults.clear()
+
+
+def fail_task(engine, kind, count=1):
+    """fail-task KIND [N]: the work behind the next N accepted calls fails
+    (snapshot snapshot-delete disk disk-delete disk-extend transfer-start
+    transfer-finalize vm-delete vm-start vm-stop)"""
+    with engine.state.lock:
+        engine.tasks.fail_next[kind] = int(count)
+
+
+def false_success(engine, count=1):
+    """false-success [N]: live snapshots `succeed`, QEMU keeps its volume"""
+    with engine.state.lock:
+        engine.false_success = int(count)
+
+
+def delay(engine, name=None, seconds=None):
+    """delay [NAME SECONDS]: locked tail grace transfer start ..."""
+    if name is not None:
+        if name not in engine.delays:
+            raise LookupError('no delay %s' % name)
+        engine.delays[name] = float(seconds)
+    return dict(engine.delays)
+
+
+def expire_tokens(engine):
+    """expire-tokens: every token is unknown from now on"""
+    return engine.auth.expire_all()
+
+
+def token_life(engine, life, idle=1800):
+    """token-life SECONDS [IDLE-SECONDS]"""
+    engine.auth.life_s = float(life)
+    engine.auth.idle_s = float(idle)
+
+
+# -- behind the tool's back -----------------------------------------------
+
+def add_snapshot(engine, vm, description, persist='false'):
+    """add-snapshot VM TEXT: a user's snapshot; returns its id"""
+    row = the_vm(engine, vm)
+    doc = snapshots.node('snapshot', snapshots.leaf('description',
+                                                    description),
+                         snapshots.leaf('persist_memorystate', persist))
+    reply = call(engine, snapshots.add, row['id'],
+                 body=snapshots.xmlout.render(doc))
+    ident = reply.doc.get('id')
+    until(lambda: engine.state.snapshots.get(ident, {'status': 'gone'})[
+        'status'] != 'locked')
+    if ident not in engine.state.snapshots:
+        raise ValueError('the snapshot failed')
+    idle(engine)
+    return ident
+
+
+def remove_snapshot(engine, vm, snap):
+    """remove-snapshot VM SNAP: a user deletes it (a real merge)"""
+    row = the_snapshot(engine, vm, snap)
+    call(engine, snapshots.delete, row['vm'], row['id'], method='DELETE')
+    until(lambda: row['status'] != 'locked' or
+          row['id'] not in engine.state.snapshots)
+    if row['id'] in engine.state.snapshots:
+        raise ValueError('the deletion failed')
+    idle(engine)
+
+
+def remove_vm(engine, vm):
+    """remove-vm VM: stopped, then deleted with its disks"""
+    row = the_vm(engine, vm)
+    if row['status'] != 'down':
+        vm_stop(engine, vm)
+    call(engine, vms.delete, row['id'], method='DELETE')
+    until(lambda: row['id'] not in engine.state.vms)
+    idle(engine)
+
+
+def vm_start(engine, vm):
+    """vm-start VM"""
+    row = the_vm(engine, vm)
+    call(engine, vmrun.start, row['id'])
+    until(lambda: row['status'] in ('up', 'down'))
+    if row['status'] != 'up':
+        raise ValueError('the VM did not start')
+    idle(engine)
+
+
+def vm_stop(engine, vm):
+    """vm-stop VM"""
+    row = the_vm(engine, vm)
+    call(engine, vmrun.stop, row['id'])
+    until(lambda: row['status'] != 'powering_down')
+    idle(engine)
+
+
+def vm_migrate(engine, vm, host):
+    """vm-migrate VM HOST"""
+    row, target = the_vm(engine, vm), the_host(engine, host)
+    with engine.state.lock:
+        if row['status'] != 'up':
+            raise ValueError('VM %s is %s' % (vm, row['status']))
+        held = engine.locks.take('migrate VM', [('vm', row['id'])])
+        row['status'] = 'migrating'
+    with held:
+        engine.tasks.event(62, 'Migration started (VM: %s)' % row['name'],
+                           vm=row['id'])
+        try:
+            engine.storage.vms.migrate(row['id'], target['name'])
+            row['host'] = target['id']
+        finally:
+            row['status'] = 'up'
+    engine.tasks.event(63, 'Migration completed (VM: %s)' % row['name'],
+                       vm=row['id'], host=target['id'])
+
+
+def host_status(engine, host, status):
+    """host-status HOST STATUS: up maintenance non_responsive ..."""
+    the_host(engine, host)['status'] = status
+
+
+def poke(engine, table, ident, key, value):
+    """poke TABLE ID KEY JSON: set one field of a row of the state"""
+    with engine.state.lock:
+        rows = getattr(engine.state, table)
+        if key not in rows[ident]:
+            raise LookupError('no field %s' % key)
+        try:
+            rows[ident][key] = json.loads(value)
+        except (ValueError, TypeError):
+            rows[ident][key] = value
+
+
+# -- questions ------------------------------------------------------------
+
+def inventory(engine):
+    """inventory: all objects, as JSON"""
+    state = engine.state
+    with state.lock:
+        names = ('datacenters', 'clusters', 'hosts', 'storagedomains',
+                 'templates', 'vms', 'disks', 'volumes', 'snapshots', 'tags',
+                 'vnicprofiles', 'transfers', 'jobs')
+        return json.loads(json.dumps(
+            {name: list(getattr(state, name).values()) for name in names},
+            default=plain))
+
+
+def log(engine, first=0):
+    """log [FIRST]: the calls from number FIRST on (0)"""
+    with engine.log_lock:
+        return engine.calls[int(first):]
+
+
+def events(engine, first=0):
+    """events [ID]: the events after that id"""
+    with engine.state.lock:
+        return [row for row in engine.state.events
+                if int(row['id']) > int(first)]
+
+
+def list_snapshots(engine, vm):
+    """snapshots VM: oldest first, without the active one"""
+    state = engine.state
+    with state.lock:
+        return [{'id': row['id'], 'description': row['description'],
+                 'status': row['status'], 'date': row['date'],
+                 'disks': {v['disk']: v['id'] for v in
+                           state.snapshot_volumes(row)}}
+                for row in state.vm_snapshots(the_vm(engine, vm))
+                if row['type'] == 'regular']
+
+
+def chain(engine, vm, disk):
+    """chain VM DISK: the volumes on storage, top first"""
+    row = the_disk(engine, vm, disk)
+    return engine.storage.chain(row['domain'], row['id'], row['image_id'])
+
+
+def fingerprint(engine, vm):
+    """fingerprint VM: volumes, sizes, digests, metadata of all its disks"""
+    row = the_vm(engine, vm)
+    parts = []
+    for img in sorted(row['attachments']):
+        disk = engine.state.disks[img]
+        parts.append('disk %s\n%s' % (img, engine.storage.chain_fingerprint(
+            disk['domain'], img)))
+    return '\n'.join(parts)
+
+
+def oracle(engine, vm, snap, disk):
+    """oracle VM SNAP DISK: path of the frozen disk as raw bytes"""
+    row = engine.state.vm_by_name(vm)
+    vm_id = row['id'] if row else vm
+    try:
+        snap = the_snapshot(engine, vm, snap)['id']
+    except LookupError:
+        pass                    # it may be gone; its oracle stays
+    try:
+        disk = the_disk(engine, vm, disk)['id']
+    except LookupError:
+        pass
+    path = os.path.join(engine.lab_dir, 'oracle', vm_id, snap, disk + '.raw')
+    if not os.path.exists(path):
+        raise LookupError('no oracle %s' % path)
+    return path
+
+
+def objects(engine):
+    """Names of everything that a tool could leave behind."""
+    state = engine.state
+    found = set()
+    with state.lock:
+        for vm in state.vms.values():
+            found.add('vm %s (%s)' % (vm['id'], vm['name']))
+            for img, att in vm['attachments'].items():
+                found.add('attachment %s %s%s' % (
+                    vm['id'], img, ' of a snapshot' if att['snapshot']
+                    else ''))
+            if vm['frozen']:
+                found.add('frozen %s (%s)' % (vm['id'], vm['name']))
+        for disk in state.disks.values():
+            found.add('disk %s (%s)' % (disk['id'], disk['alias']))
+        for snap in state.snapshots.values():
+            if snap['type'] != 'active':
+                found.add('snapshot %s of VM %s (%s)' % (
+                    snap['id'], snap['vm'], snap['description']))
+        for row in state.transfers.values():
+            if not row['ended']:
+                found.add('transfer %s of disk %s' % (row['id'],
+                                                      row['disk']))
+        for job in state.jobs.values():
+            if job['external'] and job['status'] == 'started':
+                found.add('job %s (%s)' % (job['id'], job['description']))
+    return found
+
+
+def baseline(engine):
+    """baseline: what is there now is the inventory"""
+    engine.initial = objects(engine)
+    return len(engine.initial)
+
+
+def extra(engine):
+    """extra: objects beyond the baseline (+) and lost from it (-)"""
+    there = objects(engine)
+    initial = engine.initial or set()
+    return ['+ ' + name for name in sorted(there - initial)] + \
+        ['- ' + name for name in sorted(initial - there)]
+
+
+def idle(engine):
+    """idle: wait until no work goes on (open transfers do not count)"""
+    def resting():
+        with engine.state.lock:
+            held = sum(1 for row in engine.state.transfers.values()
+                       if not row['ended'])
+            return engine.tasks.running <= held
+    until(resting)
+
+
+def help_text(engine):
+    """help: this text"""
+    return '\n'.join(VERBS[name].__doc__.split('\n')[0]
+                     for name in sorted(VERBS))
+
+
+def ping(engine):
+    """ping: the time of the engine"""
+    return now()
+
+
+VERBS = {
+    'fail': fail, 'stall': stall, 'drop': drop, 'drop-after': drop_after,
+    'faults': faults, 'clear-faults': clear_faults, 'fail-task': fail_task,
+    'false-success': false_success, 'delay': delay,
+    'expire-tokens': expire_tokens, 'token-life': token_life,
+    'add-snapshot': add_snapshot, 'remove-snapshot': remove_snapshot,
+    'remove-vm': remove_vm, 'vm-start': vm_start, 'vm-stop': vm_stop,
+    'vm-migrate': vm_migrate, 'host-status': host_status, 'poke': poke,
+    'inventory': inventory, 'log': log, 'events': events,
+    'snapshots': list_snapshots, 'chain': chain, 'fingerprint': fingerprint,
+    'oracle': oracle, 'baseline': baseline, 'extra': extra, 'idle': idle,
+    'help': help_text, 'ping': ping,
+}
