@@ -31,8 +31,8 @@ bool digest_equal (const uint8_t *a, const uint8_t *b);
 void digest_format (const uint8_t digest[static DIGEST_SIZE],
                     char out[static 2 * DIGEST_SIZE + 1]);
 
-/* Low 32 bits of XXH3-64 (seed 0) over HEAD followed by BODY: the check of a
-   frame. */
+/* The check of a frame: the low 32 bits of XXH3-64 over BODY, with XXH3-64
+   (seed 0) over HEAD as its seed.  BODY may be NULL when BODY_SIZE is 0. */
 uint32_t digest_check (const void *head, size_t head_size, const void *body,
                        size_t body_size);
 

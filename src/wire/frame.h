@@ -10,8 +10,8 @@
      12 u32 raw_len     DATA: bytes after decoding; ZERO: length; else 0
      16 u32 payload_len bytes that follow the header
      20 u64 offset      DATA and ZERO: where; else 0
-     28 u32 check       low 32 bits of XXH3-64 over bytes 0-27 followed by the
-                        checked part of the payload
+     28 u32 check       low 32 bits of XXH3-64 over the checked part of the
+                        payload, seeded with XXH3-64 over bytes 0-27
 
    The payload of DATA is a table of DIGEST_SIZE bytes for each DIGEST_BLOCK
    of raw bytes, then the coded bytes; the checked part is the table alone (the
@@ -33,8 +33,9 @@ struct fault;
 #define FRAME_HEADER 32u
 #define FRAME_RAW_MAX (1024u * 1024) /* raw bytes of a DATA frame */
 #define FRAME_TABLE_MAX (FRAME_RAW_MAX / DIGEST_BLOCK * DIGEST_SIZE)
-#define FRAME_ZERO_MAX (64u * 1024 * 1024) /* length of a ZERO frame */
-#define FRAME_CONTROL_MAX (256u * 1024)    /* payload of a message */
+#define FRAME_ZERO_MAX (64u * 1024 * 1024)    /* length of a ZERO frame */
+#define FRAME_CONTROL_MAX (256u * 1024)       /* payload of a message */
+#define FRAME_OFFSET_MAX (UINT64_C (1) << 60) /* end of any range */
 #define FRAME_PAYLOAD_MAX (FRAME_TABLE_MAX + FRAME_RAW_MAX)
 
 enum frame_type {

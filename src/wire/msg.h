@@ -49,7 +49,7 @@ struct buf;
 #define MSG_SPANS_MAX (MSG_MAP_MAX / MSG_SPAN)
 #define MSG_DIGESTS_MAX (MSG_READ_MAX / DIGEST_BLOCK)
 #define MSG_SEAL_MAX DIGEST_BLOCK
-#define MSG_DISK_MAX (UINT64_C (1) << 60) /* any offset, size or capacity */
+#define MSG_DISK_MAX FRAME_OFFSET_MAX /* any size or capacity */
 
 /* C: the first frame. */
 struct msg_hello {
