@@ -37,6 +37,10 @@ size_t output_columns (const char *s);
    not UTF-8 become '?'.  The caller frees it. */
 char *output_clean (const char *s);
 
+/* A clean copy of at most COLUMNS columns; what is cut off leaves an ellipsis
+   (in UTF-8).  The caller frees it. */
+char *output_cut (const char *s, size_t columns);
+
 /* Flush stdout; FAULT_IO when anything that was printed did not arrive. */
 int output_flush (struct fault *f);
 
