@@ -22,6 +22,8 @@ import uuid
 import hostroot
 from hostroot import KEY_TYPES
 
+# Every process of a lab has this in its environment, with the directory of the lab: what `down` finds and ends.
+PART = 'CHAINLIFT_LAB_PART'
 INNER_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 # The file systems that the init script gives a host, and where a tool may leave things.
 SURVEYED = ('/run', '/tmp', '/var/tmp', '/dev/shm', '/root', '/home')
@@ -150,7 +152,7 @@ class Host:
                 ['unshare', '-m', '-n', '-p', '-u', '-i', '-f', '--kill-child', '/bin/bash', '-c', hostroot.STAGE1, 'init',
                  self.lab_dir, self.name],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'CHAINLIFT_LAB': self.lab_dir})
+                env={'PATH': INNER_PATH, 'LANG': 'C.UTF-8', PART: self.lab_dir})
         deadline = time.monotonic() + timeout
         inner = None
         while not inner:

@@ -95,8 +95,8 @@ class Storage:
 
     def create_volume(self, sd, img, vol, cap, fmt, sparse, parent=None, disktype='DATA', initial_size=None,
                       description=''):
-        """Make volume VOL of disk IMG as vdsm does.  cap in bytes, rounded up to 4 KiB (-> the capacity
-        that it got); fmt 'cow' or 'raw'; sparse bool.  With parent (a VOL of the same IMG directory) a qcow2 child;
+        """Make volume VOL of disk IMG as vdsm does.  cap in bytes, rounded up to 4 KiB but for a child of the same size
+        (-> the capacity that it got); fmt 'cow' or 'raw'; sparse bool.  With parent (a VOL of the same IMG directory) a qcow2 child;
         the parent becomes INTERNAL unless it is SHARED.  initial_size is refused where vdsm refuses it.
         description: text for DESCRIPTION= (the engine writes {"DiskAlias":..,"DiskDescription":..})."""
         fmt = fmt.lower()
@@ -107,7 +107,8 @@ class Storage:
                                (vol, 'cow' if fmt == 'cow' else 'sparse raw'))
         if parent and fmt != 'cow':
             raise StorageError('volume %s: a child is always cow' % vol)
-        cap = round_up(cap)
+        if not parent or cap != self.capacity(sd, img, parent):
+            cap = round_up(cap)
         with self._image(sd, img):
             self._claim(sd, img, vol)
             directory = self.image_dir(sd, img)
