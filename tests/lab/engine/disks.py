@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks: /disks and /storagedomains/{sd}/disks (rest-api.md 2.6, 6.1, 6.2)."""
 
+import json
+
 from . import xmlout
 from .errors import Fault, NotFound, bad, conflict, incomplete
 from .search import select
@@ -211,7 +213,7 @@ def add(engine, request):
         cap = engine.storage.create_volume(
             row['domain'], row['id'], row['image_id'],
             row['provisioned_size'], row['format'], row['sparse'],
-            initial_size=initial)
+            initial_size=initial, description=volume_text(row))
         measure(engine, row['id'])
         with state.lock:
             if cap:
@@ -233,6 +235,13 @@ def add(engine, request):
     with state.lock:
         return Reply(202, in_progress(disk_xml(state, row), 'disks/%s'
                                       % row['id']))
+
+
+def volume_text(row):
+    """DESCRIPTION= of the volume's metadata, as the engine writes it."""
+    return json.dumps({'DiskAlias': row['alias'],
+                       'DiskDescription': row['description']},
+                      separators=(',', ':'), ensure_ascii=False)
 
 
 def in_progress(doc, path):

@@ -4,7 +4,7 @@
 from .errors import NotFound
 from .search import select
 from .state import GIGABYTE
-from .xmlout import item, leaf, leaves, links, node, ref
+from .xmlout import item, leaves, links, node, ref
 
 
 def whole_gib(size):

@@ -41,8 +41,9 @@ def date(stamp):
     return stamp.strftime('%Y/%m/%d %H:%M:%S')
 
 
-def _add(parent, name, text=None, ns=None, **attrs):
-    tag = '{%s}%s' % (ns, name) if ns else name
+def _add(parent, tag, text=None, ns=None, /, **attrs):
+    if ns:
+        tag = '{%s}%s' % (ns, tag)
     elem = ET.SubElement(parent, tag)
     if text is not None:
         elem.text = str(text)

@@ -271,7 +271,8 @@ class State:
                 disk['image_id'] = volumes[img]
                 disk['format'] = 'cow'
                 disk['sparse'] = True
-            config['disks'] = sorted(volumes)
+            config['disks'] = [img for img in config['attachments']
+                               if img in volumes]
             vm['generation'] += 1
         return row
 
