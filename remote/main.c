@@ -5,10 +5,18 @@
 #include <stdio.h>
 
 #include "base/fault.h"
+#include "remote/guard.h"
+
+static int
+work (struct guard *g, void *opaque)
+{
+  (void)opaque;
+  return guard_left_ms (g) > 0 ? 0 : FAULT_NET;
+}
 
 int
-main (void)
+main (int argc, char **argv, char **env)
 {
-  fputs ("chainlift-remote " PACKAGE_VERSION "\n", stderr);
-  return FAULT_USAGE;
+  guard_name (argc, argv, env);
+  return guard_run (work, NULL);
 }
