@@ -14,7 +14,8 @@
 #define LOG_LINE_MAX 4096
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the hook */
-static void (*hook_function) (bool before);
+static void (*hook_function) (bool before, void *opaque);
+static void *hook_opaque;
 static const char *program_name = "chainlift";
 static enum log_level log_level = LOG_LEVEL_INFO;
 static bool colour;
@@ -42,10 +43,11 @@ log_context (const char *context)
 }
 
 void
-log_hook (void (*hook) (bool before))
+log_hook (void (*hook) (bool before, void *opaque), void *opaque)
 {
   SCOPED_LOCK (&lock);
   hook_function = hook;
+  hook_opaque = opaque;
 }
 
 static const char *
@@ -84,11 +86,11 @@ print (enum log_level level, const char *format, va_list ap)
   {
     SCOPED_LOCK (&lock);
     if (hook_function != NULL)
-      hook_function (true);
+      hook_function (true, hook_opaque);
     fputs (line, stderr);
     fflush (stderr);
     if (hook_function != NULL)
-      hook_function (false);
+      hook_function (false, hook_opaque);
   }
   errno = saved;
 }

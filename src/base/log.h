@@ -19,9 +19,10 @@ void log_setup (const char *program, enum log_level level);
 bool log_wants (enum log_level level);
 /* Copied; NULL removes it. */
 void log_context (const char *context);
-/* A hook that is called before and after a line is printed, so that a
-   progress bar can clear itself and come back; NULL removes it. */
-void log_hook (void (*hook) (bool before));
+/* A hook that is called with OPAQUE before and after a line is printed, so
+   that a progress bar can clear itself and come back; NULL removes it.  The
+   hook must not log. */
+void log_hook (void (*hook) (bool before, void *opaque), void *opaque);
 
 void log_error (const char *format, ...)
     __attribute__ ((format (printf, 1, 2)));

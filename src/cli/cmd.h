@@ -1,17 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands, one file each.  argv[0] is the name of the command.  They
-   return the exit status (0, or 1 for different results and leftovers), or
-   -1 with the fault, which main reports and turns into the status. */
+/* The commands, one file each.  Commands that list or do one thing return
+   their exit status (0, or 1 for different results and leftovers) or -1 with
+   the fault, which main reports and turns into the status. */
 #ifndef CMD_H
 #define CMD_H
 
+struct args;
+struct args_option;
 struct fault;
 struct options;
 
-typedef int (*cmd_fn) (int argc, char **argv, const struct options *options,
-                       struct fault *f);
+struct command {
+  const char *name;
+  const char *usage;   /* arguments, "" for none */
+  const char *summary; /* one line of the list of commands */
+  const char *help;    /* more lines for "COMMAND --help", or NULL */
+  const struct args_option *options;
+  unsigned min; /* words */
+  unsigned max;
+  int (*run) (const struct args *args, const struct options *options,
+              struct fault *f);
+  /* Instead of run: parses its own arguments and returns the exit status. */
+  int (*raw) (int argc, char **argv);
+};
 
-int cmd_config_check (int argc, char **argv, const struct options *options,
-                      struct fault *f);
+extern const struct command cmd_config_check;
+extern const struct command cmd_hosts;
+extern const struct command cmd_vms;
+extern const struct command cmd_backup;
+extern const struct command cmd_points;
+extern const struct command cmd_show;
+extern const struct command cmd_verify;
+extern const struct command cmd_restore;
+extern const struct command cmd_leftovers;
 
 #endif /* CMD_H */

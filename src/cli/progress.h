@@ -13,14 +13,13 @@
 struct progress;
 struct options;
 
-/* Where one disk stands.  "done" and "total" are guest bytes of the work
-   (data to be moved); total 0 means not known yet. */
+/* Where one disk stands: bytes of its work. */
 struct progress_disk {
-  uint64_t done;
-  uint64_t total;
-  uint64_t read;    /* bytes read at the source */
-  uint64_t sent;    /* bytes on the wire */
-  uint64_t skipped; /* bytes that were holes or zeros */
+  const char *phase; /* "stream", "verify"; copied */
+  uint64_t done;     /* of total */
+  uint64_t total;    /* 0: not known yet */
+  uint64_t wire;     /* that crossed the network; 0: nothing to tell */
+  uint64_t skipped;  /* holes and zeros, which nobody sent */
 };
 
 /* Starts drawing; silent with --quiet.  One at a time in a process. */
@@ -31,13 +30,20 @@ void progress_phase (struct progress *p, const char *vm, const char *phase,
 /* The latest figures of a disk of VM; the first call makes its line. */
 void progress_update (struct progress *p, const char *vm, const char *disk,
                       const struct progress_disk *now);
-/* The disk needs no line any more. */
+/* The disk, or with DISK NULL the whole VM, needs no line any more. */
 void progress_done (struct progress *p, const char *vm, const char *disk);
-/* Run FN (OPAQUE) with the bar cleared, so that it may print on stdout. */
+/* Run FN (OPAQUE) with the bar cleared, so that it may print on stdout;
+   it must not log. */
 void progress_around (struct progress *p, void (*fn) (void *opaque),
                       void *opaque);
 /* Clears the bar and ends; NULL is a no-op. */
 void progress_free (struct progress *p);
 CLEANUP_DEFINE (progress_free, struct progress);
+
+/* Pure, for tests: the line of a disk within COLUMNS columns.  RATE is bytes
+   a second, 0 while unknown.  The caller frees it. */
+char *progress_line (const char *vm, const char *disk,
+                     const struct progress_disk *now, uint64_t rate,
+                     unsigned columns);
 
 #endif /* PROGRESS_H */

@@ -24,6 +24,7 @@ settings_new (const char *path)
   struct settings *s = xcalloc (1, sizeof *s);
 
   s->file = xstrdup (path);
+  s->engine.ca_file = xstrdup (SETTINGS_SYSTEM_CA);
   s->engine.timeout_s = 60;
   s->engine.poll_ms = 1000;
   s->ssh.user = xstrdup ("root");

@@ -13,6 +13,8 @@
 struct fault;
 
 #define SETTINGS_DEFAULT_FILE SYSCONFDIR "/chainlift/chainlift.conf"
+/* Debian's file of all CAs */
+#define SETTINGS_SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
 #define SETTINGS_HOSTS_MAX 4096
 
 enum settings_guard {
@@ -32,7 +34,7 @@ enum settings_transport {
 
 struct settings_engine {
   char *url;     /* https://NAME[:PORT]/ovirt-engine, no slash at the end */
-  char *ca_file; /* NULL: the CA store of the system */
+  char *ca_file; /* the system's CA store unless set */
   char *user;    /* name@profile */
   char *password_file;    /* exactly one of these two is set */
   char *password_command; /* see secret.h */

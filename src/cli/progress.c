@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread draws, four times a second on a terminal; the job's threads only
+   leave their figures.  So a stream that stalls is seen as a rate that falls,
+   and a fast one does not pay for drawing.
+
+   Lock order: the lock of log.c, then ours.  The hook of log.c is called with
+   the former held, so nothing here logs while it holds our lock. */
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/stamp.h"
+#include "base/xmem.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+
+#define DRAW_MS 250
+#define PLAIN_MS 30000
+#define SAMPLE_COUNT 20 /* of DRAW_MS: the rate is that of the last 5 s */
+#define LINES_MAX 12
+#define SCREEN_MAX (64u << 10)
+#define BAR_COLUMNS 20
+#define EMPTY_BAR " [                    ]"
+
+struct item {
+  char *vm;
+  char *disk; /* NULL: the line of a VM that has no disk under way */
+  char *text; /* of a VM: phase and more; of a disk: its phase */
+  struct progress_disk now;
+  uint64_t samples[SAMPLE_COUNT]; /* done, a ring */
+  uint64_t times[SAMPLE_COUNT];
+  unsigned sample_count;
+};
+
+struct progress {
+  pthread_mutex_t lock; /* guards all below */
+  pthread_cond_t wake;
+  pthread_t thread;
+  bool threaded;
+  bool stop;
+  bool silent;
+  bool terminal;
+  bool hidden; /* between the two calls of the hook */
+  struct item **items;
+  size_t item_count;
+  size_t drawn[LINES_MAX]; /* columns of each line on the screen */
+  size_t drawn_count;
+};
+
+/* ---- one line ---- */
+
+static void
+put_eta (const struct progress_disk *now, uint64_t rate, char *out, size_t size)
+{
+  char words[OUTPUT_WORD_SIZE];
+
+  out[0] = '\0';
+  if (rate == 0 || now->total == 0 || now->done >= now->total)
+    return;
+  output_duration (
+      (uint64_t)((double)(now->total - now->done) / (double)rate * 1000),
+      words);
+  snprintf (out, size, "  ETA %s", words);
+}
+
+static unsigned
+percent_of (const struct progress_disk *now)
+{
+  uint64_t done = now->done > now->total ? now->total : now->done;
+
+  return now->total == 0 ? 0
+                         : (unsigned)((double)done * 100 / (double)now->total);
+}
+
+static void
+put_figures (const struct progress_disk *now, uint64_t rate, char *out,
+             size_t size)
+{
+  char done[OUTPUT_WORD_SIZE];
+  char total[OUTPUT_WORD_SIZE];
+  char speed[OUTPUT_WORD_SIZE] = "-";
+  char skipped[OUTPUT_WORD_SIZE + 16] = "";
+  char eta[OUTPUT_WORD_SIZE + 16];
+  char word[OUTPUT_WORD_SIZE];
+
+  output_size (now->done, done);
+  output_size (now->total, total);
+  if (rate > 0)
+    output_rate (rate, speed);
+  if (now->skipped > 0) {
+    output_size (now->skipped, word);
+    snprintf (skipped, sizeof skipped, "  skipped %s", word);
+  }
+  put_eta (now, rate, eta, sizeof eta);
+  if (now->total == 0)
+    snprintf (out, size, "%s  %s%s", done, speed, skipped);
+  else
+    snprintf (out, size, "%3u %%  %s of %s  %s%s%s", percent_of (now), done,
+              total, speed, skipped, eta);
+}
+
+char *
+progress_line (const char *vm, const char *disk,
+               const struct progress_disk *now, uint64_t rate, unsigned columns)
+{
+  CLEANUP_FREE char *head = NULL;
+  CLEANUP_FREE char *line = NULL;
+  char bar[sizeof EMPTY_BAR] = "";
+  char figures[6 * OUTPUT_WORD_SIZE];
+  size_t room;
+
+  put_figures (now, rate, figures, sizeof figures);
+  head = xasprintf ("%s/%s%s%s", vm, disk, now->phase != NULL ? " " : "",
+                    now->phase != NULL ? now->phase : "");
+  room = output_columns (figures) + 2;
+  if (now->total > 0 && columns >= room + BAR_COLUMNS + 24) {
+    memcpy (bar, EMPTY_BAR, sizeof EMPTY_BAR);
+    memset (bar + 2, '=', percent_of (now) * BAR_COLUMNS / 100);
+    room += BAR_COLUMNS + 3;
+  }
+  if (columns > room + 8) {
+    CLEANUP_FREE char *cut = output_cut (head, columns - room);
+
+    line = xasprintf ("%s%s  %s", cut, bar, figures);
+  }
+  else {
+    line = xasprintf ("%s  %s", head, figures);
+  }
+  return output_cut (line, columns);
+}
+
+/* ---- items ---- */
+
+static struct item *
+find_item (struct progress *p, const char *vm, const char *disk)
+{
+  for (size_t i = 0; i < p->item_count; i++) {
+    struct item *item = p->items[i];
+
+    if (strcmp (item->vm, vm) == 0
+        && (disk == NULL
+                ? item->disk == NULL
+                : item->disk != NULL && strcmp (item->disk, disk) == 0))
+      return item;
+  }
+  return NULL;
+}
+
+static struct item *
+make_item (struct progress *p, const char *vm, const char *disk)
+{
+  struct item *item = find_item (p, vm, disk);
+
+  if (item != NULL)
+    return item;
+  item = xcalloc (1, sizeof *item);
+  item->vm = xstrdup (vm);
+  item->disk = disk != NULL ? xstrdup (disk) : NULL;
+  p->items = xreallocarray (p->items, p->item_count + 1, sizeof *p->items);
+  p->items[p->item_count++] = item;
+  return item;
+}
+
+static void
+free_item (struct item *item)
+{
+  free (item->vm);
+  free (item->disk);
+  free (item->text);
+  free (item);
+}
+
+static bool
+has_disks (const struct progress *p, const char *vm)
+{
+  for (size_t i = 0; i < p->item_count; i++) {
+    if (p->items[i]->disk != NULL && strcmp (p->items[i]->vm, vm) == 0)
+      return true;
+  }
+  return false;
+}
+
+static void
+take_sample (struct item *item)
+{
+  unsigned at = item->sample_count % SAMPLE_COUNT;
+
+  item->samples[at] = item->now.done;
+  item->times[at] = stamp_mono_ms ();
+  item->sample_count++;
+}
+
+/* Bytes a second since the oldest sample that is kept. */
+static uint64_t
+rate_of (const struct item *item)
+{
+  unsigned oldest = item->sample_count > SAMPLE_COUNT
+                        ? item->sample_count % SAMPLE_COUNT
+                        : 0;
+  uint64_t ms;
+
+  if (item->sample_count == 0)
+    return 0;
+  ms = stamp_mono_ms () - item->times[oldest];
+  if (ms < DRAW_MS || item->now.done <= item->samples[oldest])
+    return 0;
+  return (uint64_t)((double)(item->now.done - item->samples[oldest]) * 1000
+                    / (double)ms);
+}
+
+/* ---- the screen; all with the lock held ---- */
+
+static void
+write_all (const char *text, size_t size)
+{
+  while (size > 0) {
+    ssize_t n = write (STDERR_FILENO, text, size);
+
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return; /* a terminal that is gone is no reason to stop */
+    text += n;
+    size -= (size_t)n;
+  }
+}
+
+/* Put what clears the lines on the screen into B.  The cursor stands at the
+   end of the last one.  After the terminal became narrower one line may take
+   several rows. */
+static void
+put_clear (struct progress *p, struct buf *b)
+{
+  size_t columns = output_width (STDERR_FILENO);
+  size_t rows = 0;
+
+  if (p->drawn_count == 0)
+    return;
+  for (size_t i = 0; i < p->drawn_count; i++) {
+    size_t n = p->drawn[i];
+
+    rows += columns == 0 || n == 0 ? 1 : (n + columns - 1) / columns;
+  }
+  p->drawn_count = 0;
+  if (rows > 1)
+    buf_printf (b, "\r\033[%zuA\033[J", rows - 1);
+  else
+    buf_printf (b, "\r\033[J");
+}
+
+static void
+clear_locked (struct progress *p)
+{
+  struct buf b;
+
+  buf_init (&b, SCREEN_MAX);
+  put_clear (p, &b);
+  write_all ((const char *)b.data, b.size);
+  buf_reset (&b);
+}
+
+static char *
+item_line (const struct progress *p, const struct item *item, unsigned columns)
+{
+  CLEANUP_FREE char *text = NULL;
+
+  if (item->disk != NULL)
+    return progress_line (item->vm, item->disk, &item->now, rate_of (item),
+                          columns);
+  if (has_disks (p, item->vm))
+    return NULL;
+  text = xasprintf ("%s: %s", item->vm, item->text);
+  return output_cut (text, columns);
+}
+
+static void
+put_line (struct progress *p, struct buf *b, const char *line)
+{
+  buf_printf (b, "%s%s", p->drawn_count > 0 ? "\n" : "", line);
+  p->drawn[p->drawn_count++] = output_columns (line);
+}
+
+static size_t
+line_limit (void)
+{
+  struct winsize size;
+
+  if (ioctl (STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 3)
+    return 1;
+  return size.ws_row - 1u < LINES_MAX ? size.ws_row - 1u : LINES_MAX;
+}
+
+/* One write for all, so that nothing flickers. */
+static void
+draw_locked (struct progress *p)
+{
+  unsigned columns = output_width (STDERR_FILENO);
+  size_t limit = line_limit ();
+  CLEANUP_FREE char **lines = xcalloc (p->item_count + 1, sizeof *lines);
+  size_t count = 0;
+  char more[32];
+  struct buf b;
+
+  buf_init (&b, SCREEN_MAX);
+  put_clear (p, &b);
+  for (size_t i = 0; !p->hidden && columns > 1 && i < p->item_count; i++) {
+    char *line = item_line (p, p->items[i], columns - 1);
+
+    if (line != NULL)
+      lines[count++] = line;
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (i + 1 < limit || count <= limit)
+      put_line (p, &b, lines[i]);
+    free (lines[i]);
+  }
+  if (count > limit) {
+    snprintf (more, sizeof more, "and %zu more", count - (limit - 1));
+    put_line (p, &b, more);
+  }
+  write_all ((const char *)b.data, b.size);
+  buf_reset (&b);
+}
+
+static void
+hook (bool before, void *opaque)
+{
+  struct progress *p = opaque;
+  SCOPED_LOCK (&p->lock);
+
+  p->hidden = before;
+  if (before)
+    clear_locked (p);
+  else
+    draw_locked (p);
+}
+
+/* ---- the thread ---- */
+
+/* The lines of a pipe, taken with the lock held, logged without it. */
+static char **
+plain_lines_locked (struct progress *p, size_t *count)
+{
+  char **lines = xcalloc (p->item_count + 1, sizeof *lines);
+
+  *count = 0;
+  for (size_t i = 0; i < p->item_count; i++) {
+    struct item *item = p->items[i];
+    char figures[6 * OUTPUT_WORD_SIZE];
+
+    if (item->disk == NULL && has_disks (p, item->vm))
+      continue;
+    if (item->disk == NULL) {
+      lines[(*count)++] = xasprintf ("%s: still at %s", item->vm, item->text);
+      continue;
+    }
+    put_figures (&item->now, rate_of (item), figures, sizeof figures);
+    lines[(*count)++] = xasprintf ("%s/%s: %s%s%s", item->vm, item->disk,
+                                   item->text != NULL ? item->text : "",
+                                   item->text != NULL ? " " : "", figures);
+  }
+  return lines;
+}
+
+static void
+print_plain (struct progress *p)
+{
+  size_t count;
+  char **lines = plain_lines_locked (p, &count);
+
+  pthread_mutex_unlock (&p->lock);
+  for (size_t i = 0; i < count; i++) {
+    log_info ("%s", lines[i]);
+    free (lines[i]);
+  }
+  free (lines);
+  pthread_mutex_lock (&p->lock);
+}
+
+static void
+wait_locked (struct progress *p, unsigned ms)
+{
+  struct timespec until;
+
+  clock_gettime (CLOCK_MONOTONIC, &until);
+  until.tv_nsec += (long)ms * 1000000;
+  until.tv_sec += until.tv_nsec / 1000000000;
+  until.tv_nsec %= 1000000000;
+  pthread_cond_timedwait (&p->wake, &p->lock, &until);
+}
+
+static void *
+run (void *opaque)
+{
+  struct progress *p = opaque;
+  uint64_t last = stamp_mono_ms ();
+
+  pthread_mutex_lock (&p->lock);
+  while (!p->stop) {
+    for (size_t i = 0; i < p->item_count; i++)
+      take_sample (p->items[i]);
+    if (p->terminal) {
+      draw_locked (p);
+    }
+    else if (stamp_mono_ms () - last >= PLAIN_MS) {
+      last = stamp_mono_ms ();
+      print_plain (p);
+    }
+    if (!p->stop)
+      wait_locked (p, DRAW_MS);
+  }
+  clear_locked (p);
+  pthread_mutex_unlock (&p->lock);
+  return NULL;
+}
+
+static bool
+can_draw (void)
+{
+  const char *term = getenv ("TERM");
+
+  return isatty (STDERR_FILENO) && term != NULL && strcmp (term, "dumb") != 0
+         && term[0] != '\0';
+}
+
+struct progress *
+progress_new (const struct options *options)
+{
+  struct progress *p = xcalloc (1, sizeof *p);
+  pthread_condattr_t attr;
+  sigset_t all;
+  sigset_t old;
+
+  pthread_mutex_init (&p->lock, NULL);
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (&p->wake, &attr);
+  pthread_condattr_destroy (&attr);
+  p->silent = options->quiet;
+  /* Lines of --verbose and a bar disturb each other. */
+  p->terminal = can_draw () && !options->verbose;
+  if (p->silent)
+    return p;
+  if (p->terminal)
+    log_hook (hook, p);
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  p->threaded = pthread_create (&p->thread, NULL, run, p) == 0;
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return p;
+}
+
+void
+progress_phase (struct progress *p, const char *vm, const char *phase,
+                const char *text)
+{
+  const char *colon = text != NULL && text[0] != '\0' ? ": " : "";
+  struct item *item;
+
+  if (p->silent)
+    return;
+  if (!p->terminal)
+    log_info ("%s: %s%s%s", vm, phase, colon, text != NULL ? text : "");
+  {
+    SCOPED_LOCK (&p->lock);
+    item = make_item (p, vm, NULL);
+    free (item->text);
+    item->text = xasprintf ("%s%s%s", phase, colon, text != NULL ? text : "");
+  }
+}
+
+void
+progress_update (struct progress *p, const char *vm, const char *disk,
+                 const struct progress_disk *now)
+{
+  struct item *item;
+
+  if (p->silent)
+    return;
+  {
+    SCOPED_LOCK (&p->lock);
+    item = make_item (p, vm, disk);
+    if (now->phase != NULL
+        && (item->text == NULL || strcmp (item->text, now->phase) != 0)) {
+      free (item->text);
+      item->text = xstrdup (now->phase);
+      item->sample_count = 0;
+    }
+    if (now->done < item->now.done)
+      item->sample_count = 0;
+    item->now = *now;
+    item->now.phase = item->text;
+    if (item->sample_count == 0)
+      take_sample (item);
+  }
+}
+
+void
+progress_done (struct progress *p, const char *vm, const char *disk)
+{
+  size_t kept = 0;
+  SCOPED_LOCK (&p->lock);
+
+  for (size_t i = 0; i < p->item_count; i++) {
+    struct item *item = p->items[i];
+
+    if (strcmp (item->vm, vm) == 0
+        && (disk == NULL
+            || (item->disk != NULL && strcmp (item->disk, disk) == 0)))
+      free_item (item);
+    else
+      p->items[kept++] = item;
+  }
+  p->item_count = kept;
+}
+
+void
+progress_around (struct progress *p, void (*fn) (void *opaque), void *opaque)
+{
+  SCOPED_LOCK (&p->lock);
+
+  if (p->terminal)
+    clear_locked (p);
+  fn (opaque);
+}
+
+void
+progress_free (struct progress *p)
+{
+  if (p == NULL)
+    return;
+  if (p->threaded) {
+    pthread_mutex_lock (&p->lock);
+    p->stop = true;
+    pthread_cond_signal (&p->wake);
+    pthread_mutex_unlock (&p->lock);
+    pthread_join (p->thread, NULL);
+  }
+  log_hook (NULL, NULL);
+  for (size_t i = 0; i < p->item_count; i++)
+    free_item (p->items[i]);
+  free (p->items);
+  pthread_cond_destroy (&p->wake);
+  pthread_mutex_destroy (&p->lock);
+  free (p);
+}
