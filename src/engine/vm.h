@@ -120,6 +120,11 @@ struct vm_update {
 
 int vm_update (struct engine *engine, const char *vm_id,
                const struct vm_update *update, struct fault *f);
+/* Set the description of an attached disk (by its attachment, which works with
+   every version); read back. */
+int vm_update_disk (struct engine *engine, const char *vm_id,
+                    const char *disk_id, const char *description,
+                    struct fault *f);
 /* Attach attach->disk.id as the other members say and check that it is. */
 int vm_attach_disk (struct engine *engine, const char *vm_id,
                     const struct vm_disk *attach, struct fault *f);

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stamp.h"
+#include "base/xmem.h"
+#include "conf/settings.h"
+#include "engine/cluster.h"
+#include "engine/vm.h"
+#include "job/backup.h"
+#include "job/observer.h"
+#include "job/phase.h"
+#include "job/plan.h"
+#include "job/quota.h"
+#include "job/selector.h"
+#include "job/site.h"
+#include "job/vmjob.h"
+#include "repo/point.h"
+
+struct run {
+  const struct backup_options *options;
+  const struct observer *observer;
+  struct observer_tally *tally;
+  struct site *site;
+  struct quota *quota;
+  struct plan_vm *plans;
+  size_t count;
+};
+
+/* What the configuration may say but this version does not do yet. */
+static int
+check_supported (const struct settings *s, struct fault *f)
+{
+  const char *key = NULL;
+
+  if (s->snapshot.keep)
+    key = "snapshot.keep = true";
+  else if (s->snapshot.guard != SETTINGS_GUARD_NONE)
+    key = "snapshot.guard = \"attach\"";
+  else if (s->transfer.transport != SETTINGS_TRANSPORT_SSH)
+    key = "transfer.transport = \"lane\"";
+  if (key != NULL)
+    return fault_set (f, FAULT_CONF, 0,
+                      "%s: %s is not supported by this version", s->file, key);
+  return 0;
+}
+
+static bool
+is_selected (const struct run *run, struct selector *selector,
+             const struct vm *vm)
+{
+  size_t count;
+  const struct cluster *cluster
+      = site_cluster (run->site, vm->cluster_id, &count);
+  struct selector_vm s = {
+    .id = vm->id,
+    .name = vm->name,
+    .cluster_id = vm->cluster_id,
+    .cluster_name = cluster != NULL ? cluster->name : "",
+    .tags = (const char *const *)vm->tags,
+    .tag_count = vm->tag_count,
+  };
+
+  return selector_match (selector, &s);
+}
+
+static int
+plan_vm (struct run *run, const struct vm *vm, struct fault *f)
+{
+  struct plan_input input = {
+    .hosts = run->site->hosts,
+    .clusters = run->site->clusters,
+    .domains = run->site->domains,
+    .full = run->options->full,
+    .turn = (unsigned)run->count,
+  };
+  struct point_list points = { .count = 0 };
+
+  if (point_list (run->site->place, vm->id, &points, f) < 0)
+    return fault_prefix (f, "vm %s", vm->name);
+  plan_make (&input, vm, points.count > 0, &run->plans[run->count++]);
+  point_list_reset (&points);
+  return 0;
+}
+
+static int
+make_plans (struct run *run, struct fault *f)
+{
+  CLEANUP (selector_free)
+  struct selector *selector
+      = selector_new ((const char *const *)run->options->selectors,
+                      run->options->selector_count, f);
+  const struct vm_list *vms = run->site->vms;
+  const char *unmatched;
+  size_t index = 0;
+
+  if (selector == NULL)
+    return -1;
+  run->plans = xcalloc (vms->count, sizeof *run->plans);
+  for (size_t i = 0; i < vms->count; i++) {
+    if (is_selected (run, selector, &vms->items[i])
+        && plan_vm (run, &vms->items[i], f) < 0)
+      return -1;
+  }
+  unmatched = selector_unmatched (selector, &index);
+  if (unmatched != NULL)
+    return fault_set (f, FAULT_NOTFOUND, 0,
+                      "\"%s\" matches no VM of the engine: chainlift vms "
+                      "lists them",
+                      unmatched);
+  if (run->count == 0)
+    return fault_set (f, FAULT_NOTFOUND, 0, "no VM is selected");
+  return 0;
+}
+
+static void
+show_plan (const struct run *run, const struct plan_vm *plan)
+{
+  if (run->observer->disk == NULL)
+    return;
+  for (size_t i = 0; i < plan->disk_count; i++) {
+    const struct plan_disk *d = &plan->disks[i];
+    struct observer_disk out = {
+      .vm_id = plan->vm->id,
+      .vm_name = plan->vm->name,
+      .disk_id = d->disk->disk.id,
+      .alias = d->disk->disk.alias,
+      .virtual_size = d->disk->disk.provisioned_size,
+      .skipped = !d->take || !plan->take,
+      .kind = d->take && plan->take ? "full" : "skip",
+      .reason = d->take && !plan->take ? plan->reason : d->reason,
+    };
+
+    run->observer->disk (run->observer->opaque, &out);
+  }
+}
+
+static void
+finish (struct run *run, const struct observer_result *result)
+{
+  observer_count (run->tally, result);
+  if (result->note != NULL)
+    run->tally->leftovers++;
+  if (run->observer->result != NULL)
+    run->observer->result (run->observer->opaque, result);
+}
+
+/* A VM that the plan does not take: skipped, or failed with the reason. */
+static void
+finish_untaken (struct run *run, const struct plan_vm *plan,
+                struct observer_result *result)
+{
+  struct fault f = FAULT_INIT;
+
+  fault_set (&f, plan->code != FAULT_NONE ? plan->code : FAULT_USAGE, 0,
+             "vm %s: %s", plan->vm->name, plan->reason);
+  result->state = plan->code != FAULT_NONE ? OBSERVER_FAILED : OBSERVER_SKIPPED;
+  result->fault = &f;
+  finish (run, result);
+}
+
+static void
+back_up_one (struct run *run, const struct plan_vm *plan)
+{
+  struct observer_result result = {
+    .vm_id = plan->vm->id,
+    .vm_name = plan->vm->name,
+    .state = OBSERVER_PLANNED,
+  };
+  struct vmjob_params params = {
+    .site = run->site,
+    .plan = plan,
+    .observer = run->observer,
+    .quota = run->quota,
+  };
+  struct fault f = FAULT_INIT;
+  char point[VMJOB_POINT_MAX];
+  char note[VMJOB_NOTE_MAX] = "";
+  uint64_t begin = stamp_mono_ms ();
+
+  show_plan (run, plan);
+  if (!plan->take) {
+    finish_untaken (run, plan, &result);
+    return;
+  }
+  if (run->options->dry_run) {
+    finish (run, &result);
+    return;
+  }
+  log_context (plan->vm->name);
+  if (vmjob_run (&params, &result, point, note, &f) == 0) {
+    result.state = OBSERVER_DONE;
+    result.point = point;
+  }
+  else {
+    fault_prefix (&f, "vm %s", plan->vm->name);
+    result.state = OBSERVER_FAILED;
+    result.fault = &f;
+  }
+  log_context (NULL);
+  result.note = note[0] != '\0' ? note : NULL;
+  result.duration_ms = stamp_mono_ms () - begin;
+  finish (run, &result);
+}
+
+int
+backup_run (const struct backup_options *options,
+            const struct observer *observer, struct observer_tally *tally,
+            struct fault *f)
+{
+  struct run run = { .options = options, .observer = observer, .tally = tally };
+  int rc = check_supported (options->settings, f);
+
+  phase_stop (PHASE_PLAN);
+  if (rc == 0)
+    rc = site_open (options->settings, !options->dry_run, &run.site, f);
+  if (rc == 0)
+    rc = make_plans (&run, f);
+  run.quota = quota_new (options->settings->transfer.bandwidth);
+  for (size_t i = 0; rc == 0 && i < run.count; i++) {
+    if (cancel_check (f) < 0)
+      rc = -1;
+    else
+      back_up_one (&run, &run.plans[i]);
+  }
+  for (size_t i = 0; i < run.count; i++)
+    plan_reset (&run.plans[i]);
+  free (run.plans);
+  quota_free (run.quota);
+  site_close (run.site);
+  return rc;
+}

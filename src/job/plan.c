@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xmem.h"
+#include "engine/cluster.h"
+#include "engine/disk.h"
+#include "engine/domain.h"
+#include "engine/host.h"
+#include "engine/vm.h"
+#include "job/plan.h"
+
+static const struct domain *
+find_domain (const struct domain_list *list, const char *id)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    if (strcmp (list->items[i].id, id) == 0)
+      return &list->items[i];
+  }
+  return NULL;
+}
+
+static const char *
+center_of (const struct cluster_list *list, const char *cluster_id)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    if (strcmp (list->items[i].id, cluster_id) == 0)
+      return list->items[i].center_id;
+  }
+  return "";
+}
+
+const struct host *
+plan_host (const struct plan_input *input, const char *center_id,
+           const char *prefer_id)
+{
+  const struct host *found[2] = { NULL, NULL }; /* not SPM, SPM */
+  size_t count = input->hosts->count;
+
+  for (size_t i = 0; i < count; i++) {
+    const struct host *h = &input->hosts->items[(i + input->turn) % count];
+
+    if (!host_is_up (h)
+        || strcmp (center_of (input->clusters, h->cluster_id), center_id) != 0)
+      continue;
+    if (prefer_id[0] != '\0' && strcmp (h->id, prefer_id) == 0)
+      return h;
+    if (found[h->is_spm] == NULL)
+      found[h->is_spm] = h;
+  }
+  return found[0] != NULL ? found[0] : found[1];
+}
+
+/* Why this disk is left out; "" when it is taken. */
+static void
+skip_reason (const struct vm *vm, const struct vm_disk *d,
+             const struct domain *domain, char out[static PLAN_REASON_MAX])
+{
+  const char *text = disk_skip_reason (&d->disk);
+
+  out[0] = '\0';
+  if (text != NULL)
+    snprintf (out, PLAN_REASON_MAX, "%s", text);
+  else if (d->snapshot_id[0] != '\0')
+    snprintf (out, PLAN_REASON_MAX, "a snapshot of another VM's disk");
+  else if (vm_is_running (vm) && !d->active)
+    snprintf (out, PLAN_REASON_MAX,
+              "not plugged while the VM runs: it has no part in the snapshot");
+  else if (strcmp (d->disk.status, "illegal") == 0)
+    snprintf (out, PLAN_REASON_MAX, "its status is illegal in the engine");
+  else if (domain == NULL)
+    snprintf (out, PLAN_REASON_MAX, "its storage domain is not known");
+  else if (!domain_is_file (domain))
+    snprintf (out, PLAN_REASON_MAX,
+              "storage domain %s is of type %s, which is not supported",
+              domain->name, domain_kind_name (domain->kind));
+  else if (!domain_is_active (domain))
+    snprintf (out, PLAN_REASON_MAX, "storage domain %s is %s", domain->name,
+              domain->status[0] != '\0' ? domain->status : "not attached");
+}
+
+static void
+plan_one_disk (const struct plan_input *input, const struct vm *vm,
+               bool has_point, struct plan_disk *out)
+{
+  const struct disk *disk = &out->disk->disk;
+
+  if (disk->domain_count > 0)
+    out->domain = find_domain (input->domains, disk->domain_ids[0]);
+  skip_reason (vm, out->disk, out->domain, out->reason);
+  if (out->reason[0] != '\0')
+    return;
+  out->take = true;
+  snprintf (out->reason, sizeof out->reason, "%s",
+            input->full ? "full: asked for"
+            : has_point ? "full: no snapshot is kept to build on"
+                        : "full: no point yet");
+}
+
+__attribute__ ((format (printf, 3, 4))) static void
+refuse (struct plan_vm *plan, enum fault_code code, const char *format, ...)
+{
+  va_list ap;
+
+  plan->take = false;
+  plan->code = code;
+  va_start (ap, format);
+  vsnprintf (plan->reason, sizeof plan->reason, format, ap);
+  va_end (ap);
+}
+
+/* States in which the engine takes a snapshot. */
+static bool
+status_allows (const char *status)
+{
+  return strcmp (status, "up") == 0 || strcmp (status, "down") == 0
+         || strcmp (status, "paused") == 0;
+}
+
+static void
+check_vm (const struct plan_input *input, const struct vm *vm,
+          struct plan_vm *plan)
+{
+  const char *center = center_of (input->clusters, vm->cluster_id);
+
+  plan->take = true;
+  if (vm->hosted_engine)
+    refuse (plan, FAULT_NONE, "%s", "it is the engine's own VM");
+  else if (!status_allows (vm->status))
+    refuse (plan, FAULT_BUSY,
+            "its status is %s: a snapshot needs up, paused or down",
+            vm->status);
+  else if (vm->has_illegal_images)
+    refuse (plan, FAULT_BUSY, "%s",
+            "it has illegal images: a merge has failed, repair it in the "
+            "engine first");
+  else if (plan->take_count == 0)
+    refuse (plan, FAULT_NONE, "%s", "it has no disk that can be backed up");
+  if (!plan->take)
+    return;
+  for (size_t i = 0; i < plan->disk_count; i++) {
+    if (plan->disks[i].take
+        && strcmp (plan->disks[i].disk->disk.status, "ok") != 0) {
+      refuse (plan, FAULT_BUSY,
+              "disk %s is locked: another operation runs on it, try again "
+              "later",
+              plan->disks[i].disk->disk.alias);
+      return;
+    }
+  }
+  plan->host = plan_host (input, center, vm->host_id);
+  if (plan->host == NULL)
+    refuse (plan, FAULT_NET, "%s", "no host of its data center is up");
+  else if (vm_is_running (vm) && vm->host_id[0] != '\0'
+           && strcmp (plan->host->id, vm->host_id) != 0)
+    refuse (plan, FAULT_NET, "%s", "its host is not up in the engine");
+}
+
+void
+plan_make (const struct plan_input *input, const struct vm *vm, bool has_point,
+           struct plan_vm *plan)
+{
+  *plan = (struct plan_vm){ .vm = vm, .disk_count = vm->disk_count };
+  plan->disks = xcalloc (vm->disk_count, sizeof *plan->disks);
+  for (size_t i = 0; i < vm->disk_count; i++) {
+    plan->disks[i].disk = &vm->disks[i];
+    plan_one_disk (input, vm, has_point, &plan->disks[i]);
+    plan->take_count += plan->disks[i].take;
+  }
+  check_vm (input, vm, plan);
+}
+
+void
+plan_reset (struct plan_vm *plan)
+{
+  free (plan->disks);
+  *plan = (struct plan_vm){ .take = false };
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/uuid.h"
+#include "engine/snapshot.h"
+#include "engine/vm.h"
+#include "job/journal.h"
+#include "job/settle.h"
+#include "job/site.h"
+#include "repo/place.h"
+
+static bool
+is_ours (const struct site *site, const struct snapshot *s)
+{
+  char repository[UUID_SIZE];
+  char run[SITE_RUN_SIZE];
+
+  return strcmp (s->type, "regular") == 0
+         && site_parse_tag (s->description, repository, run)
+         && strcmp (repository, place_id (site->place)) == 0;
+}
+
+/* The entry that forbids removing SNAPSHOT_ID, or NULL. */
+static const struct journal_entry *
+find_hold (const struct journal_list *list, const char *snapshot_id)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    if (strcmp (list->entries[i].kind, SETTLE_HOLD) == 0
+        && strcmp (list->entries[i].object_id, snapshot_id) == 0)
+      return &list->entries[i];
+  }
+  return NULL;
+}
+
+static int
+remove_snapshots (struct site *site, const struct vm *vm,
+                  const struct journal_list *journal, struct fault *f)
+{
+  CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
+
+  if (snapshot_list (site->engine, vm->id, &list, f) < 0)
+    return -1;
+  for (size_t i = 0; i < list->count; i++) {
+    const struct snapshot *s = &list->items[i];
+
+    if (!is_ours (site, s))
+      continue;
+    if (find_hold (journal, s->id) != NULL)
+      return fault_set (
+          f, FAULT_BUSY, 0,
+          "snapshot %s of an earlier run is left on purpose, because qemu "
+          "still wrote into its volume: shut the VM down, start it again, "
+          "remove the snapshot in the engine",
+          s->id);
+    log_info ("vm %s: removing snapshot %s that an earlier run left", vm->name,
+              s->id);
+    if (snapshot_delete (site->engine, vm->id, s->id, SNAPSHOT_DELETE_S, f) < 0)
+      return fault_prefix (f, "remove snapshot %s that an earlier run left",
+                           s->id);
+  }
+  return 0;
+}
+
+int
+settle_vm (struct site *site, const struct vm *vm, struct fault *f)
+{
+  struct journal_list journal = { .count = 0 };
+  int dirfd = place_journal_dirfd (site->place);
+  int rc = journal_read_all (dirfd, site->run_id, &journal, f);
+
+  if (rc == 0)
+    rc = remove_snapshots (site, vm, &journal, f);
+  for (size_t i = 0; rc == 0 && i < journal.count; i++) {
+    const struct journal_entry *e = &journal.entries[i];
+
+    if (strcmp (e->vm_id, vm->id) == 0
+        && (strcmp (e->kind, "snapshot") == 0
+            || strcmp (e->kind, SETTLE_HOLD) == 0))
+      rc = journal_settle_other (dirfd, e->run_id, e->number, f);
+  }
+  journal_list_reset (&journal);
+  return rc;
+}

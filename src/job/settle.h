@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What earlier runs left on a VM, undone under the VM's lease. */
+#ifndef SETTLE_H
+#define SETTLE_H
+
+struct fault;
+struct site;
+struct vm;
+
+/* Kind of a journal entry for a snapshot that must not be removed by us,
+   because a process was seen to write into its frozen volume. */
+#define SETTLE_HOLD "hold"
+
+/* Remove the snapshots that earlier runs of this repository left on VM and
+   settle their journal entries.  The caller holds the VM's lease.  -1: one
+   could not be removed, or is better left: then no new snapshot may be
+   taken. */
+int settle_vm (struct site *site, const struct vm *vm, struct fault *f);
+
+#endif /* SETTLE_H */

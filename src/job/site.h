@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All that a job works on: the settings, the repository, the engine with its
+   inventory, the connections to hosts, the journal of this run. */
+#ifndef SITE_H
+#define SITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/cleanup.h"
+
+#define SITE_RUN_SIZE 13 /* twelve digits and the NUL */
+#define SITE_TAG_SIZE 80 /* chainlift:REPOSITORY-ID:RUN-ID and the NUL */
+#define SITE_PREFIX "chainlift:"
+
+struct cluster;
+struct cluster_list;
+struct conn;
+struct domain;
+struct domain_list;
+struct engine;
+struct fault;
+struct host;
+struct host_list;
+struct journal;
+struct place;
+struct pool;
+struct remote;
+struct settings;
+struct vm;
+struct vm_list;
+
+struct site {
+  const struct settings *settings; /* borrowed */
+  char run_id[SITE_RUN_SIZE];
+  char tag[SITE_TAG_SIZE]; /* how descriptions of our objects begin */
+  struct place *place;
+  struct engine *engine;
+  struct cluster_list *clusters;
+  struct host_list *hosts;
+  struct domain_list *domains;
+  struct vm_list *vms;
+  struct pool *pool;
+  struct journal *journal;
+};
+
+/* Open the repository (made when it is not there and CREATE), log into the
+   engine and read its inventory. */
+int site_open (const struct settings *settings, bool create, struct site **site,
+               struct fault *f);
+/* Log out, close everything; a journal without open intentions is removed. */
+void site_close (struct site *site);
+CLEANUP_DEFINE (site_close, struct site);
+
+/* Objects of the inventory, by id; or by id or exact name (the first, *COUNT
+   says how many there are).  NULL when there is none. */
+const struct cluster *site_cluster (const struct site *site, const char *key,
+                                    size_t *count);
+const struct domain *site_domain (const struct site *site, const char *key,
+                                  size_t *count);
+const struct vm *site_vm (const struct site *site, const char *key,
+                          size_t *count);
+
+/* Split a description that begins with SITE_PREFIX into the ids of repository
+   and run; false when it is not of that form. */
+bool site_parse_tag (const char *description, char *repository, char *run);
+
+/* A connection to HOST from the pool (give it back with pool_put), its key
+   pinned to what the engine says. */
+int site_connect (struct site *site, const struct host *host,
+                  struct conn **conn, struct fault *f);
+
+/* A connection to HOST with a helper that has said hello.  Takes the
+   connection from the pool; PHASE_STOP of the helper as the test hook says. */
+struct site_lane {
+  struct conn *conn;
+  struct remote *remote;
+};
+int site_lane_open (struct site *site, const struct host *host,
+                    struct site_lane *lane, struct fault *f);
+/* End the helper in an orderly way and give the connection back. */
+int site_lane_stop (struct site *site, struct site_lane *lane, struct fault *f);
+/* Let it go, whatever state it is in. */
+void site_lane_drop (struct site *site, struct site_lane *lane);
+
+#endif /* SITE_H */

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stamp.h"
+#include "host/remote.h"
+#include "job/observer.h"
+#include "job/phase.h"
+#include "job/quota.h"
+#include "job/site.h"
+#include "job/stream.h"
+#include "repo/writer.h"
+#include "wire/msg.h"
+
+#define RANGE_SIZE (MSG_SPAN / 2)
+#define RANGE_BLOCKS (RANGE_SIZE / DIGEST_BLOCK)
+#define DEPTH 2         /* ranges under way on a lane */
+#define REOPEN_MAX 3    /* broken connections of a lane and disk */
+#define REOPEN_MS 1000  /* before the first; doubled each time */
+#define PROGRESS_MS 200 /* between two reports */
+
+struct range {
+  uint64_t start;
+  uint64_t length; /* 0: free */
+  uint32_t id;
+  uint8_t got[RANGE_BLOCKS / 8];
+};
+
+/* Shared by the lanes of one disk. */
+struct shared {
+  struct stream *stream;
+  pthread_mutex_t lock; /* guards all below and stream->progress */
+  uint64_t next;
+  uint32_t last_id;
+  uint64_t reported_ms;
+  bool stop; /* a lane has failed */
+  struct fault fault;
+};
+
+struct worker {
+  struct shared *shared;
+  struct site_lane *lane;
+  unsigned index;
+  unsigned reopened;
+  uint64_t wire_seen; /* of remote_totals */
+  struct range ranges[DEPTH];
+  pthread_t thread;
+  bool started;
+};
+
+/* Is there anything in the span that begins at OFFSET? */
+static bool
+span_is_empty (const struct stream *s, uint64_t offset)
+{
+  uint64_t index = offset / MSG_SPAN;
+
+  return index < s->map->span_count && s->map->spans[index] == 0;
+}
+
+/* Take the next range into R; false when the disk is done. */
+static bool
+range_take (struct shared *sh, struct range *r)
+{
+  struct stream *s = sh->stream;
+  SCOPED_LOCK (&sh->lock);
+
+  if (sh->stop)
+    return false;
+  while (sh->next < s->virtual_size && span_is_empty (s, sh->next))
+    sh->next += MSG_SPAN - sh->next % MSG_SPAN;
+  if (sh->next >= s->virtual_size)
+    return false;
+  memset (r, 0, sizeof *r);
+  r->id = ++sh->last_id;
+  r->start = sh->next;
+  r->length = s->virtual_size - r->start;
+  if (r->length > RANGE_SIZE)
+    r->length = RANGE_SIZE;
+  sh->next += r->length;
+  return true;
+}
+
+static struct range *
+range_find (struct worker *w, uint32_t id)
+{
+  for (unsigned i = 0; i < DEPTH; i++) {
+    if (w->ranges[i].length != 0 && w->ranges[i].id == id)
+      return &w->ranges[i];
+  }
+  return NULL;
+}
+
+/* Mark the blocks of B as received; false when they were before. */
+static bool
+range_mark (struct range *r, const struct remote_block *b)
+{
+  uint64_t first = (b->offset - r->start) / DIGEST_BLOCK;
+  bool fresh = false;
+
+  for (uint64_t i = first; i < first + DIGEST_BLOCKS (b->size); i++) {
+    fresh = fresh || (r->got[i / 8] & (1u << (i % 8))) == 0;
+    r->got[i / 8] |= (uint8_t)(1u << (i % 8));
+  }
+  return fresh;
+}
+
+static void
+report (struct worker *w, uint64_t done, uint64_t skipped)
+{
+  struct shared *sh = w->shared;
+  struct stream *s = sh->stream;
+  struct remote_totals totals;
+  uint64_t now = stamp_mono_ms ();
+
+  remote_totals (w->lane->remote, &totals);
+  SCOPED_LOCK (&sh->lock);
+  s->progress->bytes_done += done;
+  s->progress->bytes_skipped += skipped;
+  s->progress->bytes_wire += totals.wire_bytes - w->wire_seen;
+  w->wire_seen = totals.wire_bytes;
+  if (now < sh->reported_ms + PROGRESS_MS || s->observer->progress == NULL)
+    return;
+  sh->reported_ms = now;
+  s->observer->progress (s->observer->opaque, s->progress);
+}
+
+/* Keep to the bandwidth, with the helper kept alive. */
+static int
+rest (struct worker *w, uint64_t bytes, struct fault *f)
+{
+  unsigned ms = quota_take (w->shared->stream->quota, bytes, stamp_mono_ms ());
+
+  while (ms > 0) {
+    unsigned part = ms < 1000 ? ms : 1000;
+
+    if (cancel_sleep_ms (part, f) < 0 || remote_ping (w->lane->remote, f) < 0)
+      return -1;
+    ms -= part;
+  }
+  return 0;
+}
+
+static int
+handle (struct worker *w, const struct remote_block *b, struct fault *f)
+{
+  struct writer *writer = w->shared->stream->writer;
+  struct range *r = range_find (w, b->id);
+
+  if (r == NULL)
+    return fault_set (f, FAULT_PROTO, 0,
+                      "the helper answered a request that was not made");
+  if (b->kind == REMOTE_DONE) {
+    r->length = 0;
+    report (w, b->done.skipped_bytes, b->done.skipped_bytes);
+    return 0;
+  }
+  if (b->offset < r->start || b->offset - r->start > r->length
+      || b->size > r->length - (b->offset - r->start))
+    return fault_set (f, FAULT_PROTO, 0,
+                      "the helper sent bytes outside of what was asked for");
+  if (b->kind == REMOTE_ZERO)
+    return writer_zero (writer, b->offset, b->size, f);
+  if (!range_mark (r, b))
+    return 0;
+  if (writer_put (writer, b->offset, b->data, b->size, b->digests, f) < 0)
+    return -1;
+  report (w, b->size, 0);
+  return rest (w, b->size, f);
+}
+
+/* Ask for ranges until DEPTH are under way; again asks for those that a
+   broken connection left. */
+static int
+submit (struct worker *w, bool again, struct fault *f)
+{
+  for (unsigned i = 0; i < DEPTH; i++) {
+    struct range *r = &w->ranges[i];
+
+    if (r->length != 0 && !again)
+      continue;
+    if (r->length == 0 && !range_take (w->shared, r))
+      continue;
+    if (remote_read_submit (w->lane->remote, r->id, r->start, r->length, f) < 0)
+      return -1;
+  }
+  return 0;
+}
+
+static bool
+stopped (struct shared *sh)
+{
+  SCOPED_LOCK (&sh->lock);
+  return sh->stop;
+}
+
+static int
+lane_read (struct worker *w, struct fault *f)
+{
+  struct remote_block b;
+
+  if (submit (w, true, f) < 0)
+    return -1;
+  while (remote_read_outstanding (w->lane->remote) > 0) {
+    if (stopped (w->shared))
+      return 0;
+    if (cancel_check (f) < 0 || remote_next (w->lane->remote, &b, f) < 0
+        || handle (w, &b, f) < 0)
+      return -1;
+    if (b.kind == REMOTE_DONE) {
+      phase_stop (PHASE_STREAM);
+      if (submit (w, false, f) < 0)
+        return -1;
+    }
+  }
+  return 0;
+}
+
+/* Connect (when there is no helper yet) and open the layers; they must be
+   those of t0. */
+static int
+lane_prepare (struct worker *w, struct fault *f)
+{
+  struct stream *s = w->shared->stream;
+  struct msg_opened opened = { .layer_count = 0 };
+  int rc;
+
+  w->wire_seen = 0;
+  if (w->lane->remote == NULL
+      && site_lane_open (s->site, s->host, w->lane, f) < 0)
+    return -1;
+  rc = remote_open_read (w->lane->remote, s->open, &opened, f);
+  if (rc == 0 && strcmp (opened.identity, s->identity) != 0)
+    rc = fault_set (f, FAULT_BUSY, 0,
+                    "the layers are not those of the first look any more: "
+                    "something was merged or moved meanwhile");
+  msg_opened_reset (&opened);
+  return rc;
+}
+
+static int
+lane_reopen (struct worker *w, struct fault *f)
+{
+  struct fault again = FAULT_INIT;
+  unsigned wait_ms = REOPEN_MS << w->reopened;
+
+  while (fault_may_retry (f->code) && w->reopened < REOPEN_MAX
+         && !stopped (w->shared)) {
+    log_warn ("host stream %u: %s; trying again in %u ms", w->index, f->text,
+              wait_ms);
+    w->reopened++;
+    fault_reset (&again);
+    site_lane_drop (w->shared->stream->site, w->lane);
+    if (cancel_sleep_ms (wait_ms, &again) == 0
+        && lane_prepare (w, &again) == 0) {
+      fault_reset (f);
+      return 0;
+    }
+    *f = again;
+    wait_ms *= 2;
+  }
+  return -1;
+}
+
+static void *
+worker_main (void *opaque)
+{
+  struct worker *w = opaque;
+  struct shared *sh = w->shared;
+  struct fault f = FAULT_INIT;
+  struct remote_totals totals;
+
+  if (w->index > 0 && lane_prepare (w, &f) < 0) {
+    /* The others do its work. */
+    log_warn ("stream %u is not used: %s", w->index, f.text);
+    site_lane_drop (sh->stream->site, w->lane);
+    return NULL;
+  }
+  remote_totals (w->lane->remote, &totals);
+  w->wire_seen = totals.wire_bytes;
+  while (lane_read (w, &f) < 0) {
+    if (lane_reopen (w, &f) < 0) {
+      SCOPED_LOCK (&sh->lock);
+      fault_copy (&sh->fault, &f);
+      sh->stop = true;
+      return NULL;
+    }
+  }
+  return NULL;
+}
+
+static void
+start (struct worker *w)
+{
+  w->started = pthread_create (&w->thread, NULL, worker_main, w) == 0;
+  if (!w->started && w->index == 0)
+    worker_main (w);
+}
+
+/* How many lanes are worth it: one for each range, none for nothing. */
+static unsigned
+lanes_wanted (const struct stream *s)
+{
+  uint64_t ranges = s->map->data_bytes / RANGE_SIZE + 1;
+
+  return ranges < s->lane_count ? (unsigned)ranges : s->lane_count;
+}
+
+int
+stream_run (struct stream *s, struct fault *f)
+{
+  struct shared sh = { .stream = s, .lock = PTHREAD_MUTEX_INITIALIZER };
+  struct worker workers[STREAM_LANES_MAX] = { 0 };
+  unsigned count = lanes_wanted (s);
+
+  s->progress->phase = phase_name (PHASE_STREAM);
+  s->progress->bytes_total = s->map->data_bytes;
+  for (unsigned i = 0; i < count; i++) {
+    workers[i].shared = &sh;
+    workers[i].lane = &s->lanes[i];
+    workers[i].index = i;
+    start (&workers[i]);
+  }
+  for (unsigned i = 0; i < count; i++) {
+    if (workers[i].started)
+      pthread_join (workers[i].thread, NULL);
+  }
+  pthread_mutex_destroy (&sh.lock);
+  if (sh.fault.code != FAULT_NONE)
+    return fault_copy (f, &sh.fault);
+  if (s->observer->progress != NULL)
+    s->observer->progress (s->observer->opaque, s->progress);
+  return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The data of one disk, from the helpers of one host into the repository,
+   over several SSH sessions at once.
+
+   The disk is cut into ranges; each lane (a session with a helper) takes the
+   next range when it has fewer than two under way, so that a slow lane does
+   not hold up the others.  Blocks are written as they arrive: they carry
+   their place and were checked against their digests.  A lane whose
+   connection breaks is opened again a few times, must show the same identity
+   as at t0, and asks again for its ranges; blocks that had arrived before are
+   not written twice. */
+#ifndef STREAM_H
+#define STREAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define STREAM_LANES_MAX 16
+
+struct fault;
+struct host;
+struct msg_open_read;
+struct observer;
+struct observer_progress;
+struct quota;
+struct remote_map;
+struct site;
+struct site_lane;
+struct writer;
+
+struct stream {
+  struct site *site;
+  const struct host *host;
+  const struct msg_open_read *open; /* what each lane opens */
+  const char *identity;             /* of t0 */
+  const struct remote_map *map;     /* spans without data are not asked for */
+  uint64_t virtual_size;
+  struct writer *writer;
+  struct quota *quota;
+  const struct observer *observer;
+  struct observer_progress *progress; /* names are filled in by the caller;
+                                         the counts here */
+  /* Lane 0 has the layers open; the others are opened when they are needed
+     (remote NULL) and stay for the next disk. */
+  struct site_lane *lanes;
+  unsigned lane_count;
+};
+
+/* Read the whole disk.  The lanes stay open, with the layers open. */
+int stream_run (struct stream *s, struct fault *f);
+
+#endif /* STREAM_H */

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/stamp.h"
+#include "base/uuid.h"
+#include "conf/settings.h"
+#include "engine/disk.h"
+#include "engine/host.h"
+#include "engine/vm.h"
+#include "host/conn.h"
+#include "host/pool.h"
+#include "host/remote.h"
+#include "job/journal.h"
+#include "job/site.h"
+#include "job/undo.h"
+
+#define SPARE_S 15 /* beyond the heartbeat: it closes its volume, is reaped */
+#define POLL_MS 1000
+
+/* 1: a helper of this run is there (*HUNG: in the kernel); 0: none; -1. */
+static int
+probe (struct site *site, struct conn *conn, const struct host *host,
+       bool *hung, struct fault *f)
+{
+  struct settings_login login;
+  CLEANUP_FREE struct remote_leftover *list = NULL;
+  char boot_id[MSG_NAME_MAX];
+  size_t count = 0;
+  int found = 0;
+
+  settings_host_login (site->settings, host->name, &login);
+  if (remote_probe (conn, login.sudo, &list, &count, boot_id, f) < 0)
+    return -1;
+  for (size_t i = 0; i < count; i++) {
+    if (strcmp (list[i].run_id, site->run_id) != 0)
+      continue;
+    found = 1;
+    *hung = *hung || list[i].state == 'D';
+  }
+  return found;
+}
+
+static int
+wait_gone (struct site *site, struct conn *conn, const struct host *host,
+           struct fault *f)
+{
+  uint64_t end = stamp_mono_ms ()
+                 + (uint64_t)(site->settings->ssh.heartbeat_s + SPARE_S) * 1000;
+  bool hung = false;
+  int rc = probe (site, conn, host, &hung, f);
+
+  while (rc > 0 && stamp_mono_ms () < end) {
+    if (cancel_sleep_ms (POLL_MS, f) < 0)
+      return -1;
+    rc = probe (site, conn, host, &hung, f);
+  }
+  if (rc > 0)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "host %s: a helper of run %s is still there%s: its "
+                      "disks are left alone",
+                      host->name, site->run_id,
+                      hung ? ", hung in the kernel" : "");
+  return rc;
+}
+
+int
+undo_wait_helper (struct site *site, const struct host *host, struct fault *f)
+{
+  struct conn *conn = NULL;
+  int rc = site_connect (site, host, &conn, f);
+
+  if (rc == 0)
+    rc = wait_gone (site, conn, host, f);
+  if (conn != NULL)
+    pool_put (site->pool, conn);
+  if (rc < 0)
+    return fault_prefix (f, "make sure that no helper writes any more");
+  return 0;
+}
+
+/* The VM of this run, whose creation may or may not have worked. */
+static int
+find_vm (struct site *site, char id[static UUID_SIZE], struct fault *f)
+{
+  CLEANUP (vm_list_free) struct vm_list *list = NULL;
+
+  if (vm_list (site->engine, &list, f) < 0)
+    return -1;
+  for (size_t i = 0; i < list->count; i++) {
+    if (strncmp (list->items[i].description, site->tag, strlen (site->tag))
+        == 0)
+      snprintf (id, UUID_SIZE, "%s", list->items[i].id);
+  }
+  return 0;
+}
+
+int
+undo_vm (struct site *site, const char *vm_id, unsigned intention,
+         struct fault *f)
+{
+  char id[UUID_SIZE];
+
+  snprintf (id, sizeof id, "%s", vm_id);
+  if (id[0] == '\0' && find_vm (site, id, f) < 0)
+    return -1;
+  if (id[0] != '\0' && vm_delete (site->engine, id, f) < 0)
+    return fault_prefix (f, "remove VM %s", id);
+  return journal_settle (site->journal, intention, f);
+}
+
+int
+undo_disk (struct site *site, const char *disk_id, unsigned intention,
+           struct fault *f)
+{
+  if (disk_delete (site->engine, disk_id, f) < 0)
+    return fault_prefix (f, "remove disk %s", disk_id);
+  return journal_settle (site->journal, intention, f);
+}

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One VM.  What was begun is undone in the reverse order, whatever happens:
+
+     lease -> settle -> snapshot (journal first) -> config -> draft
+       for each disk: t0 -> map -> stream -> t1
+     t1 of the engine -> publish -> release (helpers, snapshot, journal)
+
+   The one exception: a snapshot into whose frozen volume somebody still
+   writes is left where it is and reported, since removing it would merge a
+   volume that qemu holds open. */
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stamp.h"
+#include "base/xmem.h"
+#include "conf/settings.h"
+#include "engine/disk.h"
+#include "engine/host.h"
+#include "engine/snapshot.h"
+#include "engine/task.h"
+#include "engine/vm.h"
+#include "host/remote.h"
+#include "job/journal.h"
+#include "job/layers.h"
+#include "job/observer.h"
+#include "job/phase.h"
+#include "job/plan.h"
+#include "job/record.h"
+#include "job/settle.h"
+#include "job/site.h"
+#include "job/stream.h"
+#include "job/vmjob.h"
+#include "repo/draft.h"
+#include "repo/lease.h"
+#include "repo/manifest.h"
+#include "repo/place.h"
+#include "repo/writer.h"
+
+/* Free room that a repository must keep beside the data of a disk: tables,
+   sums, other files. */
+#define SPARE_BYTES (UINT64_C (64) << 20)
+
+struct vmjob {
+  struct site *site;
+  const struct plan_vm *plan;
+  const struct observer *observer;
+  struct quota *quota;
+  struct observer_result *result;
+  char *note;    /* VMJOB_NOTE_MAX */
+  struct vm *vm; /* asked again under the lease */
+  struct lease *lease;
+  struct snapshot *snapshot;
+  unsigned intention; /* of the journal; 0: none */
+  bool hold;          /* the snapshot must stay */
+  uint64_t last_event;
+  struct draft *draft;
+  struct manifest *manifest;
+  struct layers **layers; /* of each plan disk that is taken, t0 */
+  struct site_lane lanes[STREAM_LANES_MAX];
+};
+
+static void
+enter (struct vmjob *j, enum phase phase, const char *text)
+{
+  if (j->observer->phase != NULL)
+    j->observer->phase (j->observer->opaque, j->plan->vm->name,
+                        phase_name (phase), text);
+  log_debug ("vm %s: %s%s%s", j->plan->vm->name, phase_name (phase),
+             text[0] != '\0' ? ": " : "", text);
+  phase_stop (phase);
+}
+
+static void
+drop_lanes (struct vmjob *j)
+{
+  for (unsigned i = 0; i < STREAM_LANES_MAX; i++)
+    site_lane_drop (j->site, &j->lanes[i]);
+}
+
+/* An orderly end of all helpers; the first fault counts. */
+static int
+stop_lanes (struct vmjob *j, struct fault *f)
+{
+  int rc = 0;
+
+  for (unsigned i = 0; i < STREAM_LANES_MAX; i++) {
+    if (j->lanes[i].conn != NULL
+        && site_lane_stop (j->site, &j->lanes[i], f) < 0)
+      rc = -1;
+  }
+  return rc;
+}
+
+/* The VM as it is now; it must still be in a state that the plan allows. */
+static int
+refresh (struct vmjob *j, struct fault *f)
+{
+  if (vm_get (j->site->engine, j->plan->vm->id, &j->vm, f) < 0)
+    return -1;
+  if (vm_is_running (j->vm) != vm_is_running (j->plan->vm)
+      || strcmp (j->vm->host_id, j->plan->vm->host_id) != 0)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "it was started, stopped or migrated since the plan: "
+                      "try again");
+  return 0;
+}
+
+static int
+take_snapshot (struct vmjob *j, char *correlation, struct fault *f)
+{
+  CLEANUP_FREE const char **ids = xcalloc (j->plan->disk_count, sizeof *ids);
+  CLEANUP_FREE char *description
+      = xasprintf ("%s backup by chainlift", j->site->tag);
+  struct snapshot_create create = {
+    .vm_id = j->vm->id,
+    .description = description,
+    .disk_ids = ids,
+  };
+
+  for (size_t i = 0; i < j->plan->disk_count; i++) {
+    if (j->plan->disks[i].take)
+      ids[create.disk_count++] = j->plan->disks[i].disk->disk.id;
+  }
+  if (lease_check (j->lease, f) < 0
+      || journal_intend (j->site->journal, "snapshot", j->vm->id, NULL,
+                         description, &j->intention, f)
+             < 0)
+    return -1;
+  phase_stop (PHASE_SNAPSHOT);
+  if (snapshot_create (j->site->engine, &create, correlation, &j->snapshot, f)
+      < 0)
+    return -1;
+  phase_stop (PHASE_SNAPSHOT);
+  return journal_exists (j->site->journal, j->intention, j->snapshot->id, f);
+}
+
+/* Guest file systems frozen by the engine, or no snapshot. */
+static int
+freeze (struct vmjob *j, bool *frozen, struct fault *f)
+{
+  *frozen = false;
+  if (j->site->settings->snapshot.quiesce != SETTINGS_QUIESCE_REQUIRE
+      || strcmp (j->vm->status, "up") != 0)
+    return 0;
+  *frozen = true;
+  if (vm_freeze (j->site->engine, j->vm->id, f) < 0)
+    return fault_prefix (f, "freeze the guest's file systems "
+                            "(snapshot.quiesce = \"require\")");
+  return 0;
+}
+
+static void
+thaw (struct vmjob *j)
+{
+  struct fault ignored = FAULT_INIT;
+
+  cancel_shield ();
+  /* The host's own thaw at the end of the snapshot may have come first. */
+  vm_thaw (j->site->engine, j->vm->id, &ignored);
+  cancel_unshield ();
+}
+
+static int
+snapshot_phase (struct vmjob *j, struct fault *f)
+{
+  char correlation[TASK_CORRELATION_SIZE] = "";
+  struct snapshot *made = NULL;
+  bool frozen;
+  int rc;
+
+  enter (j, PHASE_SNAPSHOT, "");
+  rc = freeze (j, &frozen, f);
+  if (rc == 0)
+    rc = take_snapshot (j, correlation, f);
+  if (rc == 0) {
+    rc = snapshot_wait (j->site->engine, j->vm->id, j->snapshot->id,
+                        correlation, SNAPSHOT_CREATE_S, &made, f);
+    /* It exists, but an event says that it is none. */
+    if (rc < 0 && f->code == FAULT_REMOTE)
+      j->hold = true;
+  }
+  if (frozen)
+    thaw (j);
+  if (rc < 0)
+    return -1;
+  snapshot_free (j->snapshot);
+  j->snapshot = made;
+  if (frozen)
+    j->manifest->consistency = MANIFEST_FILESYSTEM;
+  snprintf (j->manifest->snapshot_id, sizeof j->manifest->snapshot_id, "%s",
+            made->id);
+  stamp_format (made->date, j->manifest->snapshot_date);
+  return 0;
+}
+
+static int
+config_phase (struct vmjob *j, struct fault *f)
+{
+  CLEANUP_FREE char *ovf = NULL;
+
+  enter (j, PHASE_CONFIG, "");
+  if (snapshot_get_ovf (j->site->engine, j->vm->id, j->snapshot->id, &ovf, f)
+      < 0)
+    return -1;
+  if (draft_begin (j->site->place, j->lease, j->snapshot->date, j->site->run_id,
+                   &j->draft, f)
+      < 0)
+    return -1;
+  return draft_put_text (j->draft, "vm.ovf", ovf, strlen (ovf), f);
+}
+
+/* Prove and open the layers of one disk on lane 0. */
+static int
+t0_phase (struct vmjob *j, const struct layers *layers,
+          struct msg_opened *opened, struct fault *f)
+{
+  struct site_lane *lane = &j->lanes[0];
+
+  enter (j, PHASE_T0, "");
+  if (lane->remote == NULL
+      && site_lane_open (j->site, j->plan->host, lane, f) < 0)
+    return -1;
+  phase_stop (PHASE_T0);
+  if (remote_open_read (lane->remote, &layers->open, opened, f) == 0)
+    return 0;
+  /* A process that writes into a frozen volume: the snapshot is a lie. */
+  if (f->code == FAULT_BUSY)
+    j->hold = true;
+  return fault_prefix (f, "host %s", j->plan->host->name);
+}
+
+static int
+map_phase (struct vmjob *j, struct remote_map *map, struct fault *f)
+{
+  uint64_t room;
+
+  enter (j, PHASE_MAP, "");
+  if (remote_map (j->lanes[0].remote, map, f) < 0
+      || place_free_bytes (j->site->place, &room, f) < 0)
+    return -1;
+  if (room < SPARE_BYTES || room - SPARE_BYTES < map->data_bytes)
+    return fault_set (f, FAULT_SPACE, 0,
+                      "repository %s: %" PRIu64 " MiB are free, up to %" PRIu64
+                      " MiB are needed: make room",
+                      place_path (j->site->place), room >> 20,
+                      (map->data_bytes + SPARE_BYTES) >> 20);
+  return 0;
+}
+
+static int
+t1_phase (struct vmjob *j, const char *identity, struct fault *f)
+{
+  CLEANUP_FREE char *now = NULL;
+
+  enter (j, PHASE_T1, "");
+  if (remote_identify (j->lanes[0].remote, &now, f) < 0)
+    return -1;
+  if (strcmp (now, identity) == 0)
+    return 0;
+  return fault_set (f, FAULT_BUSY, 0,
+                    "its layers changed while they were read (a merge, a move "
+                    "or a restore of a snapshot): what was read is discarded, "
+                    "try again");
+}
+
+/* Everything of one disk but its opening: map, stream, t1, the end of the
+   image. */
+static int
+read_disk (struct vmjob *j, const struct plan_disk *disk,
+           const struct layers *layers, const struct msg_opened *opened,
+           struct remote_map *map, struct fault *f)
+{
+  struct observer_progress progress = {
+    .vm_name = j->plan->vm->name,
+    .disk_id = disk->disk->disk.id,
+    .alias = disk->disk->disk.alias,
+    .virtual_size = opened->virtual_size,
+  };
+  struct stream stream = {
+    .site = j->site,
+    .host = j->plan->host,
+    .open = &layers->open,
+    .identity = opened->identity,
+    .map = map,
+    .virtual_size = opened->virtual_size,
+    .quota = j->quota,
+    .observer = j->observer,
+    .progress = &progress,
+    .lanes = j->lanes,
+    .lane_count = j->site->settings->transfer.streams,
+  };
+  struct writer_totals totals;
+
+  if (stream.lane_count > STREAM_LANES_MAX)
+    stream.lane_count = STREAM_LANES_MAX;
+  if (map_phase (j, map, f) < 0
+      || draft_add_disk (j->draft, disk->disk->disk.id, opened->virtual_size,
+                         NULL, &stream.writer, f)
+             < 0)
+    return -1;
+  enter (j, PHASE_STREAM, disk->disk->disk.alias);
+  if (stream_run (&stream, f) < 0 || t1_phase (j, opened->identity, f) < 0
+      || writer_finish (stream.writer, &totals, f) < 0)
+    return -1;
+  j->result->bytes_virtual += opened->virtual_size;
+  j->result->bytes_data += totals.data;
+  j->result->bytes_wire += progress.bytes_wire;
+  j->result->disk_count++;
+  return record_disk (disk, layers->volume_id, opened->virtual_size,
+                      j->manifest, f);
+}
+
+static int
+disk_phases (struct vmjob *j, size_t index, struct fault *f)
+{
+  const struct plan_disk *disk = &j->plan->disks[index];
+  struct msg_opened opened = { .layer_count = 0 };
+  struct remote_map map = { .span_count = 0 };
+  int rc = layers_get (j->site->engine, j->vm, j->snapshot->id, disk,
+                       &j->layers[index], f);
+
+  if (rc == 0)
+    rc = t0_phase (j, j->layers[index], &opened, f);
+  if (rc == 0)
+    rc = read_disk (j, disk, j->layers[index], &opened, &map, f);
+  msg_opened_reset (&opened);
+  remote_map_reset (&map);
+  if (rc < 0)
+    return fault_prefix (f, "disk %s", disk->disk->disk.alias);
+  return 0;
+}
+
+/* What happened to the VM in the engine while its disks were read. */
+static int
+check_events (struct vmjob *j, struct fault *f)
+{
+  /* Removal and preview of snapshots, removal of disk snapshots, moves,
+     removed disks, reduced and sparsified ones (rest-api 4.6, 10.1). */
+  static const unsigned forbidden[]
+      = { 342, 46, 1190, 373, 375, 2008, 2010, 2011, 2014, 382, 1325, 0 };
+  CLEANUP (task_events_free) struct task_events *events = NULL;
+  const struct task_event *bad;
+
+  if (task_events_since (j->site->engine, j->last_event, j->vm->id, &events, f)
+      < 0)
+    return -1;
+  bad = task_find_event (events, forbidden);
+  if (bad != NULL)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "while its disks were read the engine did this: %s "
+                      "(event %u); what was read is discarded, try again",
+                      bad->description, bad->code);
+  return 0;
+}
+
+/* The chains in the engine are those of t0. */
+static int
+check_chains (struct vmjob *j, struct fault *f)
+{
+  for (size_t i = 0; i < j->plan->disk_count; i++) {
+    const struct plan_disk *disk = &j->plan->disks[i];
+    CLEANUP (layers_free) struct layers *now = NULL;
+
+    if (!disk->take)
+      continue;
+    if (layers_get (j->site->engine, j->vm, j->snapshot->id, disk, &now, f) < 0)
+      return -1;
+    if (strcmp (now->text, j->layers[i]->text) != 0)
+      return fault_set (f, FAULT_BUSY, 0,
+                        "disk %s: its chain in the engine changed while it "
+                        "was read: what was read is discarded, try again",
+                        disk->disk->disk.alias);
+  }
+  return 0;
+}
+
+static int
+publish_phase (struct vmjob *j, struct fault *f)
+{
+  enter (j, PHASE_PUBLISH, draft_point (j->draft));
+  if (lease_check (j->lease, f) < 0
+      || draft_publish (j->draft, j->manifest, f) < 0)
+    return -1;
+  phase_stop (PHASE_PUBLISH);
+  return 0;
+}
+
+static int
+run_phases (struct vmjob *j, struct fault *f)
+{
+  if (refresh (j, f) < 0
+      || draft_clean (j->site->place, j->lease, j->site->run_id, NULL, f) < 0
+      || settle_vm (j->site, j->vm, f) < 0
+      || task_last_event_id (j->site->engine, &j->last_event, f) < 0
+      || record_vm (j->site, j->plan, j->vm, j->manifest, f) < 0
+      || snapshot_phase (j, f) < 0 || config_phase (j, f) < 0)
+    return -1;
+  for (size_t i = 0; i < j->plan->disk_count; i++) {
+    if (!j->plan->disks[i].take)
+      continue;
+    if (cancel_check (f) < 0 || disk_phases (j, i, f) < 0)
+      return -1;
+  }
+  if (stop_lanes (j, f) < 0 || check_chains (j, f) < 0
+      || check_events (j, f) < 0)
+    return -1;
+  return publish_phase (j, f);
+}
+
+/* Our snapshot, or what may have become of the wish for one. */
+static int
+find_snapshot (struct vmjob *j, char id[static UUID_SIZE], struct fault *f)
+{
+  CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
+
+  id[0] = '\0';
+  if (j->snapshot != NULL) {
+    memcpy (id, j->snapshot->id, UUID_SIZE);
+    return 0;
+  }
+  if (snapshot_list (j->site->engine, j->vm->id, &list, f) < 0)
+    return -1;
+  for (size_t i = 0; i < list->count; i++) {
+    if (strncmp (list->items[i].description, j->site->tag,
+                 strlen (j->site->tag))
+        == 0)
+      memcpy (id, list->items[i].id, UUID_SIZE);
+  }
+  return 0;
+}
+
+static int
+hold_snapshot (struct vmjob *j, const char *id, struct fault *f)
+{
+  unsigned number;
+
+  snprintf (j->note, VMJOB_NOTE_MAX,
+            "snapshot %s is left in place, because qemu may still write into "
+            "its volume: shut the VM down, start it again, remove the "
+            "snapshot in the engine",
+            id);
+  return journal_intend (j->site->journal, SETTLE_HOLD, j->vm->id, id,
+                         "a writer was seen", &number, f);
+}
+
+static int
+remove_snapshot (struct vmjob *j, struct fault *f)
+{
+  char id[UUID_SIZE];
+
+  if (j->intention == 0)
+    return 0;
+  if (find_snapshot (j, id, f) < 0)
+    return -1;
+  if (id[0] != '\0') {
+    if (j->hold)
+      return hold_snapshot (j, id, f);
+    if (lease_check (j->lease, f) < 0
+        || snapshot_delete (j->site->engine, j->vm->id, id, SNAPSHOT_DELETE_S,
+                            f)
+               < 0)
+      return fault_prefix (f, "remove snapshot %s", id);
+  }
+  phase_stop (PHASE_RELEASE);
+  return journal_settle (j->site->journal, j->intention, f);
+}
+
+/* Whatever happened: nothing of ours stays, or it is told.  Not stopped by
+   the user's wish to stop. */
+static void
+release (struct vmjob *j)
+{
+  struct fault f = FAULT_INIT;
+
+  enter (j, PHASE_RELEASE, "");
+  cancel_shield ();
+  drop_lanes (j);
+  if (j->vm != NULL && remove_snapshot (j, &f) < 0 && j->note[0] == '\0')
+    snprintf (j->note, VMJOB_NOTE_MAX, "left behind: %.400s", f.text);
+  cancel_unshield ();
+}
+
+static void
+job_free (struct vmjob *j)
+{
+  for (size_t i = 0; i < j->plan->disk_count; i++)
+    layers_free (j->layers[i]);
+  free (j->layers);
+  manifest_free (j->manifest);
+  draft_free (j->draft);
+  snapshot_free (j->snapshot);
+  lease_drop (j->lease);
+  vm_free (j->vm);
+}
+
+int
+vmjob_run (const struct vmjob_params *params, struct observer_result *result,
+           char point[static VMJOB_POINT_MAX], char note[static VMJOB_NOTE_MAX],
+           struct fault *f)
+{
+  struct vmjob j = {
+    .site = params->site,
+    .plan = params->plan,
+    .observer = params->observer,
+    .quota = params->quota,
+    .result = result,
+    .note = note,
+    .manifest = manifest_new (),
+    .layers = xcalloc (params->plan->disk_count, sizeof *j.layers),
+  };
+  int rc
+      = lease_take (j.site->place, j.plan->vm->id, j.site->run_id, &j.lease, f);
+
+  note[0] = '\0';
+  if (rc == 0) {
+    rc = run_phases (&j, f);
+    if (rc < 0 && j.draft != NULL)
+      draft_abort (j.draft);
+    release (&j);
+  }
+  if (rc == 0)
+    snprintf (point, VMJOB_POINT_MAX, "%s@%s", j.plan->vm->name,
+              draft_point (j.draft));
+  job_free (&j);
+  return rc;
+}
