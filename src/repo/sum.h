@@ -50,17 +50,18 @@ void sum_header_encode (const struct sum_header *h,
 int sum_header_decode (const uint8_t data[static SUM_HEADER_SIZE],
                        struct sum_header *h, struct fault *f);
 
-/* Writing: records in ascending order, the header comes with the end. */
+/* Writing: the header first, then its count of records in ascending order. */
 struct sum_writer;
-/* FD is written from its start; borrowed. */
-struct sum_writer *sum_writer_new (int fd, uint64_t virtual_size,
-                                   const char *path);
+/* FD (borrowed) is written from its start.  PATH is copied, for messages. */
+int sum_writer_new (int fd, const struct sum_header *h, const char *path,
+                    struct sum_writer **out, struct fault *f);
 int sum_writer_add (struct sum_writer *w, uint64_t cluster,
                     const uint8_t digest[static DIGEST_SIZE], struct fault *f);
-/* Write what is left and the header (no fsync).  DIGEST: of the whole file. */
-int sum_writer_end (struct sum_writer *w, uint64_t *count,
-                    uint8_t digest[static DIGEST_SIZE], struct fault *f);
+/* Write what is left (no fsync).  DIGEST: of the whole file. */
+int sum_writer_end (struct sum_writer *w, uint8_t digest[static DIGEST_SIZE],
+                    struct fault *f);
 void sum_writer_free (struct sum_writer *w);
+CLEANUP_DEFINE (sum_writer_free, struct sum_writer);
 
 /* Reading. */
 struct sum;
