@@ -273,7 +273,9 @@ class Storage:
         directory = self.image_dir(sd, img)
         fmt = QEMU_FORMATS[self.volume_meta(sd, img, base_vol)['FORMAT']]
         self.set_meta(sd, img, base_vol, LEGALITY='ILLEGAL')
-        qemu_img('commit', '-q', '-d', '-t', 'none' if self.direct else 'writeback', '-f', 'qcow2', '-b', base_vol,
+        # With O_DIRECT qemu writes to no raw image that ends within a block.
+        aligned = fmt != 'raw' or os.path.getsize(os.path.join(directory, base_vol)) % BLOCK == 0
+        qemu_img('commit', '-q', '-d', '-t', 'none' if self.direct and aligned else 'writeback', '-f', 'qcow2', '-b', base_vol,
                  child_vol, cwd=directory)
         if above:
             qemu_img('rebase', '-q', '-u', '-f', 'qcow2', '-b', base_vol, '-F', fmt, above, cwd=directory)

@@ -16,7 +16,7 @@ import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from stub import API, GIB, PASSWORD, USER, Base, Client
+from stub import API, GIB, PASSWORD, USER, Base
 from test_engine_disks import Disks, Machines  # noqa: F401, E402
 from test_engine_snapshots import Snapshots  # noqa: F401, E402
 
@@ -233,7 +233,7 @@ class Spoiled(Base):
 
         def one():
             try:
-                client = Client(self.engine)
+                client = self.client()
                 client.login()
                 for _ in range(10):
                     client.get('/vms?max=5&follow=nics')

@@ -351,6 +351,7 @@ def start_delete(engine, request, owner, row, volumes, held):
             measure(engine, disk['id'])
         with state.lock:
             state.snapshots.pop(row['id'], None)
+            owner['has_illegal_images'] = False
         engine.event(request, 356, "Snapshot '%s' deletion for VM '%s' has "
                      'been completed.' % (row['description'],
                                           owner['name']), vm=vm)

@@ -44,13 +44,13 @@ def ref(name, path, ident):
     """<name id= href=/> of an object elsewhere; None without an id."""
     if ident is None:
         return None
-    return node(name, id=ident, href='%s/%s/%s' % (PREFIX, path, ident))
+    return node(name, href='%s/%s/%s' % (PREFIX, path, ident), id=ident)
 
 
 def item(name, path, ident, *children):
     """An object at PREFIX/path/ident."""
-    return node(name, *children, id=ident,
-                href='%s/%s/%s' % (PREFIX, path, ident))
+    return node(name, *children, href='%s/%s/%s' % (PREFIX, path, ident),
+                id=ident)
 
 
 def link(path, rel):
