@@ -147,9 +147,9 @@ void disk_reset (struct disk *disk);
 /* For disk_layers and its tests: link LAYERS (any order, unchecked) to the
    chain from TOP downwards.  *MISSING is the parent that is not among them
    ("" when the chain is whole). */
-int disk_link (const struct disk_layers *all, const char *top,
-               struct disk_layers **chain, char missing[static UUID_SIZE],
-               struct fault *f);
+int disk_layers_link (const struct disk_layers *all, const char *top,
+                      struct disk_layers **chain,
+                      char missing[static UUID_SIZE], struct fault *f);
 /* One <disk_snapshot> element. */
 int disk_parse_layer (const struct doc_node *node, struct disk_layer *layer,
                       struct fault *f);

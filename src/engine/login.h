@@ -5,7 +5,7 @@
    struct engine may be used by several threads at once.  Every call of this
    folder that takes one may block for minutes while the engine restarts; all
    of them end with FAULT_CANCELLED soon after a stop was wanted, unless the
-   thread has deferred that (cancel_defer).
+   thread is shielded (cancel_shield).
 
    Codes: net = not reachable or not answering for retry_s; auth = password
    or permission; busy = refused because another operation runs, after busy_s

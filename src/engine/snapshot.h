@@ -29,6 +29,8 @@ struct snapshot {
   char type[24];   /* regular, active, stateless, preview */
   int64_t date;    /* UNIX seconds, by the engine's clock */
   bool memory;     /* persist_memorystate */
+  bool unfrozen;   /* snapshot_wait: the guest's file systems could not be
+                      frozen, the snapshot is like a power cut */
 };
 
 struct snapshot_list {
@@ -61,16 +63,20 @@ struct snapshot_create {
 
 /* Ask for a snapshot of those disks, without memory.  Refusals because the VM
    is busy are repeated for a while.  Never made twice: after an answer that
-   got lost the snapshot is looked for by its description.  CORRELATION is the
-   one of the attempt that worked.  The snapshot may still be locked. */
+   got lost the snapshot is looked for by its description; one of that
+   description that exists before is FAULT_BUSY.  CORRELATION is the one of
+   the attempt that worked.  The snapshot may still be locked.  After
+   FAULT_CANCELLED or FAULT_NET it may exist or come into being: look for its
+   description. */
 int snapshot_create (struct engine *engine,
                      const struct snapshot_create *create,
                      char correlation[static TASK_CORRELATION_SIZE],
                      struct snapshot **snapshot, struct fault *f);
 /* Wait until it is ok and its job has ended, and look for the events that
-   make an ok a lie (69, 117, 170, 173, 10764 only logged, 10774): those and a
-   failed job are FAULT_REMOTE, a snapshot that vanished is FAULT_REMOTE with
-   the job's reason.  CORRELATION "" skips job and events. */
+   make an ok a lie (69, 117, 170, 173, 10774).  Those, a failed job and a
+   snapshot that vanished are FAULT_REMOTE with the engine's reason; what is
+   left of it is for the caller to remove.  Event 10764 only sets unfrozen.
+   CORRELATION "" skips job and events. */
 int snapshot_wait (struct engine *engine, const char *vm_id,
                    const char *snapshot_id, const char *correlation,
                    unsigned timeout_s, struct snapshot **snapshot,

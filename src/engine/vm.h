@@ -29,7 +29,8 @@ struct vm_disk {
   bool read_only;
   bool pass_discard;
   bool uses_scsi_reservation;
-  char snapshot_id[UUID_SIZE]; /* not "": somebody else's disk snapshot */
+  char snapshot_id[UUID_SIZE]; /* not "": a snapshot of the disk, that another
+                                  VM has, is attached, not the disk */
 };
 
 struct vm_nic {
@@ -144,8 +145,13 @@ int vm_set_nic_profile (struct engine *engine, const char *vm_id,
                         const char *nic_id, const char *profile_id,
                         struct fault *f);
 
-/* One <vm> element with what is inside it. */
+/* One <vm> element with what is inside it; and the collections of which the
+   latter is made, into members that are empty. */
 int vm_parse (const struct doc_node *node, struct vm *vm, struct fault *f);
+int vm_parse_disks (const struct doc_node *node, struct vm *vm,
+                    struct fault *f);
+int vm_parse_nics (const struct doc_node *node, struct vm *vm, struct fault *f);
+int vm_parse_tags (const struct doc_node *node, struct vm *vm, struct fault *f);
 void vm_reset (struct vm *vm);
 
 #endif /* ENGINE_VM_H */
