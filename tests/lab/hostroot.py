@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the root of a host of the lab holds beyond the machine's own: users, sshd, sudo, the two stages of init."""
+"""What the root of a host of the lab holds beyond the machine's: users, sshd, sudo, init."""
 
 import os
 
@@ -91,9 +91,12 @@ cd /
 umount -l /.old
 rmdir /.old
 exec /bin/bash /usr/lib/lab/init "$name"
-""".replace('RUN_SIZE', RUN_SIZE)
+""".replace(
+    'RUN_SIZE', RUN_SIZE
+)
 
-# Second stage: process 1 of the host.  bash reaps whatever is left to it; it sleeps on a pipe, without a child.
+# Second stage: process 1 of the host.  bash reaps whatever is left to it; it sleeps on a pipe,
+# without a child.
 STAGE2 = r"""
 hostname "$1"
 ip link set lo up
@@ -128,7 +131,9 @@ except OSError as error:
 def write(host):
     """Write what a new host has in its own part of the root, and its homes."""
     here = os.path.dirname(os.path.abspath(__file__))
-    shadow = ''.join('%s:*:19000:0:99999:7:::\n' % line.split(':')[0] for line in PASSWD.splitlines())
+    shadow = ''.join(
+        '%s:*:19000:0:99999:7:::\n' % line.split(':')[0] for line in PASSWD.splitlines()
+    )
     with open(os.path.join(here, 'writer.py')) as source:
         writer = source.read()
     texts = {

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypervisors of the lab: each one a set of namespaces with a root, a network and an sshd of its own.
+"""Hypervisors of the lab: each one a set of namespaces with a root, a network and an sshd of its
+own.
 
-A host is `unshare` with net, mount, pid, uts and ipc namespaces.  Its root is an overlay: the machine's own `/`
-below, read-only by nature of an overlay, a directory of the lab above; after pivot_root nothing else of the
-machine can be reached.  It has no named network namespace: when its processes die, network and mounts go too,
-so that nothing can stay behind.  What survives a reboot (host.stop, host.start) is the upper directory, /root,
-/home and /var/tmp; /run, /tmp and /dev/shm are new each time, and so is the boot id.
+A host is `unshare` with net, mount, pid, uts and ipc namespaces.  Its root is an overlay: the
+machine's own `/` below, read-only by nature of an overlay, a directory of the lab above; after
+pivot_root nothing else of the machine can be reached.  It has no named network namespace: when its
+processes die, network and mounts go too, so that nothing can stay behind.  What survives a reboot
+(host.stop, host.start) is the upper directory, /root, /home and /var/tmp; /run, /tmp and /dev/shm
+are new each time, and so is the boot id.
 
-Any process of the lab can load a host by Host.load (lab_dir, name): the truth is on disk and in /proc.
+Any process of the lab can load a host by Host.load (lab_dir, name): the truth is on disk and in
+/proc.
 """
 
 import json
@@ -20,9 +23,11 @@ import time
 import uuid
 
 import hostroot
+from hostfaults import Faults
 from hostroot import KEY_TYPES
 
-# Every process of a lab has this in its environment, with the directory of the lab: what `down` finds and ends.
+# Every process of a lab has this in its environment, with the directory of the lab: what `down`
+# finds and ends.
 PART = 'CHAINLIFT_LAB_PART'
 INNER_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 # The file systems that the init script gives a host, and where a tool may leave things.
@@ -44,7 +49,8 @@ def tail(path, lines=15):
 
 
 def start_time(pid):
-    """When a process began, in clock ticks since boot, or None; with the pid it names one process for ever."""
+    """When a process began, in clock ticks since boot, or None; with the pid it names one process
+    for ever."""
     try:
         with open('/proc/%d/stat' % pid) as stat:
             fields = stat.read().rpartition(')')[2].split()
@@ -54,23 +60,34 @@ def start_time(pid):
 
 
 def run(argv, timeout=30, **more):
-    """subprocess.run with its output caught and a limit; a failure raises HostError with what was said."""
+    """subprocess.run with its output caught and a limit; a failure raises HostError with what was
+    said."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout,
-                              stdin=subprocess.DEVNULL if 'input' not in more else None, **more)
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL if 'input' not in more else None,
+            **more
+        )
     except subprocess.TimeoutExpired:
         raise HostError('%s: no end after %d s' % (' '.join(argv), timeout))
     if done.returncode:
-        raise HostError('%s: status %d: %s' % (' '.join(argv), done.returncode,
-                                               (done.stderr or done.stdout).strip()))
+        raise HostError(
+            '%s: status %d: %s'
+            % (' '.join(argv), done.returncode, (done.stderr or done.stdout).strip())
+        )
     return done.stdout
 
 
-class Host:
+class Host(Faults):
     """One hypervisor.
 
-    name, id (uuid), address, ssh_port, link (name of its interface on the machine's side), bridge, hostkeys (dict
-    type -> `TYPE BASE64`), hostkey_pub (the one that the engine reports), fingerprint (SHA256:... of that)."""
+    name, id (uuid), address, ssh_port, link (name of its interface on the machine's side), bridge,
+    hostkeys (dict type -> `TYPE BASE64`), hostkey_pub (the one that the engine reports),
+    fingerprint (SHA256:... of that).
+    """
 
     def __init__(self, lab_dir, **fields):
         self.lab_dir = lab_dir
@@ -91,10 +108,22 @@ class Host:
         os.chmod(os.path.join(base, 'vartmp'), 0o1777)
         hostkeys = cls._host_keys(base, name)
         kind, blob = hostkeys[engine_key].split()
-        finger = run(['ssh-keygen', '-l', '-E', 'sha256', '-f', '-'], input='%s %s\n' % (kind, blob)).split()[1]
-        host = cls(lab_dir, name=name, id=str(uuid.uuid4()), bridge=bridge, address=address, prefix=prefix,
-                   ssh_port=ssh_port, link=bridge + name, hostkeys=hostkeys, hostkey_pub=hostkeys[engine_key],
-                   fingerprint=finger)
+        finger = run(
+            ['ssh-keygen', '-l', '-E', 'sha256', '-f', '-'], input='%s %s\n' % (kind, blob)
+        ).split()[1]
+        host = cls(
+            lab_dir,
+            name=name,
+            id=str(uuid.uuid4()),
+            bridge=bridge,
+            address=address,
+            prefix=prefix,
+            ssh_port=ssh_port,
+            link=bridge + name,
+            hostkeys=hostkeys,
+            hostkey_pub=hostkeys[engine_key],
+            fingerprint=finger,
+        )
         hostroot.write(host)
         with open(os.path.join(base, 'host.json'), 'w') as out:
             json.dump(host.fields, out)
@@ -115,8 +144,11 @@ class Host:
             names = sorted(os.listdir(os.path.join(lab_dir, 'hosts')))
         except FileNotFoundError:
             return []
-        return [cls.load(lab_dir, n) for n in names
-                if os.path.exists(os.path.join(lab_dir, 'hosts', n, 'host.json'))]
+        return [
+            cls.load(lab_dir, n)
+            for n in names
+            if os.path.exists(os.path.join(lab_dir, 'hosts', n, 'host.json'))
+        ]
 
     @staticmethod
     def _host_keys(base, name):
@@ -127,8 +159,15 @@ class Host:
         for kind in KEY_TYPES:
             path = os.path.join(etc, 'ssh_host_%s_key' % kind)
             size = ['-b', '2048'] if kind == 'rsa' else []
-            making.append((kind, path, subprocess.Popen(
-                ['ssh-keygen', '-q', '-t', kind, *size, '-N', '', '-C', name, '-f', path])))
+            making.append(
+                (
+                    kind,
+                    path,
+                    subprocess.Popen(
+                        ['ssh-keygen', '-q', '-t', kind, *size, '-N', '', '-C', name, '-f', path]
+                    ),
+                )
+            )
         for kind, path, process in making:
             if process.wait(timeout=60):
                 raise HostError('ssh-keygen -t %s failed' % kind)
@@ -139,7 +178,8 @@ class Host:
     # -- life -------------------------------------------------------------
 
     def start(self, timeout=20):
-        """Boot; returns when sshd answers on its address.  /run, /tmp, /dev/shm and the boot id are new."""
+        """Boot; returns when sshd answers on its address.  /run, /tmp, /dev/shm and the boot id are
+        new."""
         if self.pid():
             raise HostError('host %s runs already' % self.name)
         shutil.rmtree(os.path.join(self.dir, 'work'), ignore_errors=True)
@@ -149,10 +189,28 @@ class Host:
         console = os.path.join(self.dir, 'console.log')
         with open(console, 'a') as log:
             outer = subprocess.Popen(
-                ['unshare', '-m', '-n', '-p', '-u', '-i', '-f', '--kill-child', '/bin/bash', '-c', hostroot.STAGE1, 'init',
-                 self.lab_dir, self.name],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={'PATH': INNER_PATH, 'LANG': 'C.UTF-8', PART: self.lab_dir})
+                [
+                    'unshare',
+                    '-m',
+                    '-n',
+                    '-p',
+                    '-u',
+                    '-i',
+                    '-f',
+                    '--kill-child',
+                    '/bin/bash',
+                    '-c',
+                    hostroot.STAGE1,
+                    'init',
+                    self.lab_dir,
+                    self.name,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={'PATH': INNER_PATH, 'LANG': 'C.UTF-8', PART: self.lab_dir},
+            )
         deadline = time.monotonic() + timeout
         inner = None
         while not inner:
@@ -164,16 +222,20 @@ class Host:
         self._plug(inner)
         while not self._answers():
             if outer.poll() is not None or time.monotonic() > deadline:
-                raise HostError('host %s: sshd does not answer on %s port %d:\n%s' %
-                                (self.name, self.address, self.ssh_port, tail(console)))
+                raise HostError(
+                    'host %s: sshd does not answer on %s port %d:\n%s'
+                    % (self.name, self.address, self.ssh_port, tail(console))
+                )
             time.sleep(0.03)
 
     def stop(self):
-        """Take the host down; no trace of it stays but its directory.  No error when it is down already."""
+        """Take the host down; no trace of it stays but its directory.  No error when it is down
+        already."""
         self.kill()
 
     def kill(self):
-        """Power loss: first the link is gone, so that no FIN or RST tells the peer, then all processes are."""
+        """Power loss: first the link is gone, so that no FIN or RST tells the peer, then all
+        processes are."""
         subprocess.run(['ip', 'link', 'del', self.link], capture_output=True, timeout=30)
         pid = self.pid()
         if not pid:
@@ -208,90 +270,47 @@ class Host:
         with open(os.path.join(self.dir, 'boot_id')) as source:
             return source.read().strip()
 
-    # -- network faults ---------------------------------------------------
-
-    def link_down(self):
-        run(['ip', 'link', 'set', self.link, 'down'])
-
-    def link_up(self):
-        run(['ip', 'link', 'set', self.link, 'up'])
-
-    def drop(self):
-        """From now on no packet of ssh passes, without a word."""
-        self._filter('tcp dport %d drop' % self.ssh_port, 'tcp sport %d drop' % self.ssh_port)
-
-    def reset(self):
-        """From now on each packet of ssh that comes in is answered by a reset: connections break at once."""
-        self._filter('tcp dport %d reject with tcp reset' % self.ssh_port, '')
-
-    def drop_after(self, count):
-        """After count more bytes sent by this host's sshd nothing of it passes any more, without a word."""
-        self._filter('', 'tcp sport %d quota over %d bytes drop' % (self.ssh_port, count))
-
-    def reset_after(self, count):
-        """After count more bytes sent by this host's sshd its connections are reset."""
-        self._filter('', 'tcp sport %d quota over %d bytes reject with tcp reset' % (self.ssh_port, count))
-
-    def drop_after_in(self, count):
-        """After count more bytes sent to this host's sshd nothing more reaches it (for restores)."""
-        self._filter('tcp dport %d quota over %d bytes drop' % (self.ssh_port, count), '')
-
-    def heal(self):
-        """End all network faults."""
-        self.run(['nft', 'delete', 'table', 'inet', 'lab'], check=False)
-        self.link_up()
-
-    def _filter(self, incoming, outgoing):
-        rules = 'add table inet lab\ndelete table inet lab\nadd table inet lab\n'
-        for hook, rule in (('input', incoming), ('output', outgoing)):
-            if rule:
-                rules += 'add chain inet lab %s { type filter hook %s priority 0 ; }\n' % (hook, hook)
-                rules += 'add rule inet lab %s %s\n' % (hook, rule)
-        self.run(['nft', '-f', '-'], input=rules)
-
-    # -- disk faults ------------------------------------------------------
-
-    def fill(self, directory, leave=0):
-        """Fill the file system of a directory of the host (/run, /tmp, /var/tmp...) but for `leave` bytes."""
-        self.run(['/usr/bin/python3', '-c', hostroot.FILL, directory, str(leave)])
-
-    def unfill(self, directory):
-        self.run(['rm', '-f', os.path.join(directory, '.lab-fill')])
-
-    def unmount(self, mount):
-        """The storage of a domain goes away as at maintenance: umount -f -l."""
-        self.run(['umount', '-l', '/rhev/data-center/mnt/' + mount])
-
-    def mount(self, mount):
-        """Show LAB/storage/MOUNT, which may be new, as a domain's mount."""
-        self.run(['sh', '-ec', 'mkdir -p "/rhev/data-center/mnt/$1"; '
-                  'mountpoint -q "/rhev/data-center/mnt/$1" || '
-                  'mount --bind "/srv/nas/$1" "/rhev/data-center/mnt/$1"', 'mount', mount])
-
     # -- inside -----------------------------------------------------------
 
     def command(self, argv, user=None):
-        """The command line that runs argv inside the namespaces; user: None (root) or (uid, gid, groups)."""
+        """The command line that runs argv inside the namespaces; user: None (root) or (uid, gid,
+        groups)."""
         pid = self.pid()
         if not pid:
             raise HostError('host %s is down' % self.name)
         enter = ['nsenter', '-t', str(pid), '-m', '-u', '-i', '-n', '-p', '--']
         if user:
-            enter += ['setpriv', '--reuid', str(user[0]), '--regid', str(user[1]), '--groups',
-                      ','.join(str(g) for g in user[2])]
+            enter += [
+                'setpriv',
+                '--reuid',
+                str(user[0]),
+                '--regid',
+                str(user[1]),
+                '--groups',
+                ','.join(str(g) for g in user[2]),
+            ]
         return enter + list(argv)
 
     def run(self, argv, input=None, check=True, timeout=60, user=None):
-        """Run a command inside; -> subprocess.CompletedProcess with text output.  check: failure raises HostError."""
+        """Run a command inside; -> subprocess.CompletedProcess with text output.  check: failure
+        raises HostError."""
         try:
-            done = subprocess.run(self.command(argv, user), input=input or '', capture_output=True, text=True,
-                                  timeout=timeout, cwd='/',
-                                  env={'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/'})
+            done = subprocess.run(
+                self.command(argv, user),
+                input=input or '',
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                cwd='/',
+                env={'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/'},
+            )
         except subprocess.TimeoutExpired:
             raise HostError('host %s: %s: no end after %d s' % (self.name, argv[0], timeout))
         if check and done.returncode:
-            raise HostError('host %s: %s: status %d: %s' % (self.name, ' '.join(argv), done.returncode,
-                                                            (done.stderr or done.stdout).strip()))
+            raise HostError(
+                'host %s: %s: status %d: %s'
+                % (self.name, ' '.join(argv), done.returncode, (done.stderr or done.stdout).strip())
+            )
         return done
 
     def path(self, inner):
@@ -302,7 +321,8 @@ class Host:
         return '/proc/%d/root%s' % (pid, inner)
 
     def processes(self):
-        """-> {pid inside: (pid on the machine, command line)} of everything that runs in the host."""
+        """-> {pid inside: (pid on the machine, command line)} of everything that runs in the
+        host."""
         space = self._space()
         found = {}
         for name in os.listdir('/proc') if space else ():
@@ -321,8 +341,8 @@ class Host:
         return found
 
     def survey(self):
-        """-> sorted lines `process ...` and `file ...`: all that is in the host beyond the lab's own and what
-        note_baseline saw."""
+        """-> sorted lines `process ...` and `file ...`: all that is in the host beyond the lab's
+        own and what note_baseline saw."""
         if not self.pid():
             return []
         own = {1}
@@ -341,11 +361,15 @@ class Host:
                 known = set(source.read().splitlines())
         except FileNotFoundError:
             known = set()
-        lines = ['process %s' % words for inner, (_, words) in self.processes().items() if inner not in own]
+        lines = [
+            'process %s' % words
+            for inner, (_, words) in self.processes().items()
+            if inner not in own
+        ]
         for top in SURVEYED:
             for base, dirs, files in os.walk(root + top):
                 for item in dirs + files:
-                    path = os.path.join(base, item)[len(root):]
+                    path = os.path.join(base, item)[len(root) :]
                     if not path.startswith(LAB_FILES):
                         lines.append('file %s' % path)
         return sorted(line for line in lines if line not in known)
@@ -394,8 +418,15 @@ class Host:
     def _note(self, outer, inner):
         path = os.path.join(self.dir, 'pid')
         with open(path + '.new', 'w') as out:
-            json.dump({'outer': outer, 'pid': inner, 'start': start_time(inner),
-                       'space': os.readlink('/proc/%d/ns/pid' % inner)}, out)
+            json.dump(
+                {
+                    'outer': outer,
+                    'pid': inner,
+                    'start': start_time(inner),
+                    'space': os.readlink('/proc/%d/ns/pid' % inner),
+                },
+                out,
+            )
         os.rename(path + '.new', path)
 
     @staticmethod
@@ -409,11 +440,32 @@ class Host:
 
     def _plug(self, pid):
         subprocess.run(['ip', 'link', 'del', self.link], capture_output=True, timeout=30)
-        run(['ip', 'link', 'add', self.link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', str(pid)])
+        # The same hardware address at each start: the neighbours' tables stay right.
+        mac = '02:00:' + ':'.join('%02x' % int(part) for part in self.address.split('.'))
+        run(
+            [
+                'ip',
+                'link',
+                'add',
+                self.link,
+                'type',
+                'veth',
+                'peer',
+                'name',
+                'eth0',
+                'address',
+                mac,
+                'netns',
+                str(pid),
+            ]
+        )
         run(['ip', 'link', 'set', self.link, 'master', self.bridge, 'up'])
         enter = ['nsenter', '-t', str(pid), '-n', 'ip']
         run(enter + ['addr', 'add', '%s/%d' % (self.address, self.prefix), 'dev', 'eth0'])
         run(enter + ['link', 'set', 'eth0', 'up'])
+
+    def set_link(self, state):
+        run(['ip', 'link', 'set', self.link, state])
 
     def _answers(self):
         try:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The standard VMs of a lab, made on storage and registered with the engine.
 
-SETS names the sets of `lab.sh up --vms`.  `small` is one running VM; `all` has each layout of disks that oVirt makes.
-Everything is seeded: two labs hold the same bytes, but for what the running guests write.
+SETS names the sets of `lab.sh up --vms`.  `small` is one running VM; `all` has each layout of disks
+that oVirt makes. Everything is seeded: two labs hold the same bytes, but for what the running
+guests write.
 """
 
 import concurrent.futures
@@ -15,8 +16,32 @@ import uuid
 from volumes import StorageError, qemu_img
 
 MIB = 1 << 20
-TEXT = ('restore', 'volume', 'snapshot', 'kernel:', 'systemd[1]:', 'sshd', 'started', 'chain', 'layer', 'backup', 'error=0',
-        'user=root', 'session', 'closed', 'for', 'from', '10.0.0.7', 'port', '22', 'ok', 'INFO', 'WARN', 'GET', '/index.html')
+TEXT = (
+    'restore',
+    'volume',
+    'snapshot',
+    'kernel:',
+    'systemd[1]:',
+    'sshd',
+    'started',
+    'chain',
+    'layer',
+    'backup',
+    'error=0',
+    'user=root',
+    'session',
+    'closed',
+    'for',
+    'from',
+    '10.0.0.7',
+    'port',
+    '22',
+    'ok',
+    'INFO',
+    'WARN',
+    'GET',
+    '/index.html',
+)
 RATE_SUM = 60
 WEIRD_ALIAS = 'we"ird & näme $(x) \'q\' <1>'
 WEIRD_NAME = 'näme+x_1.ö'
@@ -33,12 +58,12 @@ class Content:
     def __init__(self, seed=1):
         source = random.Random(seed)
         words = [source.choice(TEXT) for _ in range(200000)]
-        self.text = ' '.join(words).encode()[:1 * MIB]
+        self.text = ' '.join(words).encode()[: 1 * MIB]
         self.noise = source.randbytes(2 * MIB)
 
     def fill(self, path, size, share, seed):
-        """Write about share (0 to 1) of a raw image of `size` bytes, in runs of 64 KiB to 1 MiB; first and last sector
-        always."""
+        """Write about share (0 to 1) of a raw image of `size` bytes, in runs of 64 KiB to 1 MiB;
+        first and last sector always."""
         source = random.Random(seed)
         with open(path, 'r+b' if os.path.exists(path) else 'w+b') as image:
             image.truncate(size)
@@ -60,7 +85,7 @@ class Content:
         data = pool[start:] + pool[:start]
         data = data[:length] + bytes(max(0, length - len(data)))
         if kind > 0.85:
-            data = data[:length // 2] + bytes(length - length // 2)
+            data = data[: length // 2] + bytes(length - length // 2)
         return data
 
 
@@ -83,16 +108,30 @@ class Builder:
         self.cluster = state.add_cluster('Default', self.dc)
         self.archive = state.add_cluster('archive', self.dc)
         self.domains = {}
-        for name, path, size in (('data_one', '/export/data_one', None), ('data_two', '/export/sub_dir/two', None),
-                                 ('small', '/export/small', SMALL_DOMAIN)):
+        for name, path, size in (
+            ('data_one', '/export/data_one', None),
+            ('data_two', '/export/sub_dir/two', None),
+            ('small', '/export/small', SMALL_DOMAIN),
+        ):
             sd = new_id()
             self.storage.add_domain(sd, name, '10.0.0.1', path, size=size)
-            self.domains[name] = state.add_domain(name, self.dc, '10.0.0.1', path, id=sd, master=name == 'data_one')
+            self.domains[name] = state.add_domain(
+                name, self.dc, '10.0.0.1', path, id=sd, master=name == 'data_one'
+            )
         self.hosts = []
         for index, host in enumerate(self.storage.hosts):
-            self.hosts.append(state.add_host(
-                host.name, host.address, self.cluster, ssh_port=host.ssh_port, public_key=host.hostkey_pub,
-                fingerprint=host.fingerprint, id=host.id, spm=index == 0))
+            self.hosts.append(
+                state.add_host(
+                    host.name,
+                    host.address,
+                    self.cluster,
+                    ssh_port=host.ssh_port,
+                    public_key=host.hostkey_pub,
+                    fingerprint=host.fingerprint,
+                    id=host.id,
+                    spm=index == 0,
+                )
+            )
         self.profile = state.add_vnicprofile('ovirtmgmt', 'ovirtmgmt', self.dc)
         self.nightly = state.add_tag('nightly')
 
@@ -103,8 +142,11 @@ class Builder:
         self.content.fill(path, size, share, seed)
         return path
 
-    def disk(self, alias, domain, size, fmt, seed, share=0.35, sparse=True, exact=False, template=None):
-        """A base volume with content, and its row.  exact: the size is kept where vdsm would round it up."""
+    def disk(
+        self, alias, domain, size, fmt, seed, share=0.35, sparse=True, exact=False, template=None
+    ):
+        """A base volume with content, and its row.  exact: the size is kept where vdsm would round
+        it up."""
         sd, img, vol = self.domains[domain]['id'], new_id(), new_id()
         description = json.dumps({'DiskAlias': alias, 'DiskDescription': ''}, ensure_ascii=False)
         if exact:
@@ -113,7 +155,9 @@ class Builder:
                 image = source + '.qcow2'
                 qemu_img('convert', '-f', 'raw', '-O', 'qcow2', source, image)
                 os.unlink(source)
-            self.storage.import_volume(sd, img, vol, image, size, fmt, sparse, description=description)
+            self.storage.import_volume(
+                sd, img, vol, image, size, fmt, sparse, description=description
+            )
         else:
             self.storage.create_volume(sd, img, vol, size, fmt, sparse, description=description)
             path = self.storage.volume_path(sd, img, vol)
@@ -129,10 +173,19 @@ class Builder:
         """A disk thin on a disk of a template: hard links of the base, and an empty child."""
         sd, img, vol = base['domain'], new_id(), new_id()
         self.storage.share_template(sd, base['id'], base['image_id'], img)
-        self.storage.create_volume(sd, img, vol, base['provisioned_size'], 'cow', True, parent=base['image_id'],
-                                   description=json.dumps({'DiskAlias': alias, 'DiskDescription': ''}))
-        return self.state.add_disk(alias, sd, 'cow', True, base['provisioned_size'], vol, id=img,
-                                   parent=base['image_id'])
+        self.storage.create_volume(
+            sd,
+            img,
+            vol,
+            base['provisioned_size'],
+            'cow',
+            True,
+            parent=base['image_id'],
+            description=json.dumps({'DiskAlias': alias, 'DiskDescription': ''}),
+        )
+        return self.state.add_disk(
+            alias, sd, 'cow', True, base['provisioned_size'], vol, id=img, parent=base['image_id']
+        )
 
     def scribble(self, disk, seed, count=12):
         """Write data, zeroes and discards into the leaf of a disk that no VM has open."""
@@ -147,13 +200,27 @@ class Builder:
             offset = source.randrange(0, size // 4096) * 4096
             length = min(source.choice((4096, 65536, 131072, 524288)), size - offset) // 512 * 512
             if number % 3 == 0:
-                commands.append('write -q -z %s %d %d' % ('-u' if number % 2 else '', offset, length))
+                commands.append(
+                    'write -q -z %s %d %d' % ('-u' if number % 2 else '', offset, length)
+                )
             elif number % 3 == 1:
-                commands.append('discard -q %d %d' % (offset // 65536 * 65536, min(length, size - offset)))
-            commands.append('write -q -s %s %d %d' % (piece, (offset + length) % (size - 65536) // 512 * 512, 65536))
+                commands.append(
+                    'discard -q %d %d' % (offset // 65536 * 65536, min(length, size - offset))
+                )
+            commands.append(
+                'write -q -s %s %d %d'
+                % (piece, (offset + length) % (size - 65536) // 512 * 512, 65536)
+            )
         commands.append('write -q -s %s %d 512' % (piece, size - 512))
-        done = subprocess.run(['qemu-io', '-f', 'qcow2', '-d', 'unmap'] + [w for c in commands for w in ('-c', c)] +
-                              [path], cwd=self.scratch, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ['qemu-io', '-f', 'qcow2', '-d', 'unmap']
+            + [w for c in commands for w in ('-c', c)]
+            + [path],
+            cwd=self.scratch,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         os.unlink(os.path.join(self.scratch, piece))
         if done.returncode or done.stdout.strip() or done.stderr.strip():
             raise StorageError('qemu-io: %s' % (done.stdout + done.stderr).strip())
@@ -176,10 +243,17 @@ class Builder:
     # -- machines ---------------------------------------------------------
 
     def vm(self, name, disks, cluster=None, bus='virtio_scsi', **more):
-        vm = self.state.add_vm(name, cluster or self.cluster,
-                               nics=[{'name': 'nic1', 'vnicprofile': self.profile}], **more)
+        vm = self.state.add_vm(
+            name,
+            cluster or self.cluster,
+            nics=[{'name': 'nic1', 'vnicprofile': self.profile}],
+            **more
+        )
         for index, disk in enumerate(disks):
-            self.state.attach(vm, disk, bootable=index == 0, interface=bus if index else 'virtio_scsi')
+            self.state.attach(
+                vm, disk, bootable=index == 0, interface=bus if index else 'virtio_scsi'
+            )
+        self.storage.vms.guest(vm['id'], RATE_SUM / 6)
         return vm
 
     def run(self, machines):
@@ -191,13 +265,15 @@ class Builder:
                 disk = self.state.disks[img]
                 if attachment['active']:
                     disks.append((disk['domain'], img, disk['image_id']))
-            self.storage.vms.start(vm['id'], host['name'], disks, seed=index + 1, rate=RATE_SUM / len(machines))
+            self.storage.vms.guest(vm['id'], RATE_SUM / len(machines))
+            self.storage.vms.start(vm['id'], host['name'], disks, seed=index + 1)
             with self.state.lock:
                 vm['status'] = 'up'
                 vm['host'] = host['id']
 
 
-# -- the machines: each function makes what is named and returns those VMs that shall run -----------------
+# -- the machines: each function makes what it names and returns those that shall run ---------
+
 
 def web(b):
     disk = b.disk('web01_Disk1', 'data_one', 100 * MIB, 'cow', 101, share=0.3)
@@ -212,15 +288,27 @@ def raw(b):
 
 
 def several(b):
-    disks = [b.disk('db_system', 'data_one', 80 * MIB, 'cow', 121, share=0.2),
-             b.disk('db_data', 'data_two', 48 * MIB, 'raw', 122, share=0.3),
-             b.disk('db_log', 'data_two', 33 * MIB, 'cow', 123, share=0.3)]
-    return [b.vm('db01', disks, bus='virtio', tags=[b.nightly], description='three disks on two domains, running')]
+    disks = [
+        b.disk('db_system', 'data_one', 80 * MIB, 'cow', 121, share=0.2),
+        b.disk('db_data', 'data_two', 48 * MIB, 'raw', 122, share=0.3),
+        b.disk('db_log', 'data_two', 33 * MIB, 'cow', 123, share=0.3),
+    ]
+    return [
+        b.vm(
+            'db01',
+            disks,
+            bus='virtio',
+            tags=[b.nightly],
+            description='three disks on two domains, running',
+        )
+    ]
 
 
 def thin(b):
     template = b.state.add_template('debian-base', b.cluster)
-    base = b.disk('debian-base_Disk1', 'data_one', 64 * MIB, 'cow', 131, share=0.3, template=template)
+    base = b.disk(
+        'debian-base_Disk1', 'data_one', 64 * MIB, 'cow', 131, share=0.3, template=template
+    )
     machines = []
     for name, seed in (('thin01', 132), ('thin02', 133)):
         disk = b.thin_disk(name + '_Disk1', base)
@@ -258,7 +346,9 @@ def odd(b):
     plain = b.disk('odd_Disk3', 'data_two', 32 * MIB + 1536, 'raw', 173, exact=True)
     b.vm('odd', [sector, page, plain], description='odd sizes, stopped')
     weird = b.disk(WEIRD_ALIAS, 'data_two', 35 * MIB + 65536 + 512, 'cow', 181, exact=True)
-    return [b.vm(WEIRD_NAME, [weird], description='<needs> "quoting" & more\' $(x)', comment='ü & <b>')]
+    return [
+        b.vm(WEIRD_NAME, [weird], description='<needs> "quoting" & more\' $(x)', comment='ü & <b>')
+    ]
 
 
 SETS = {
@@ -268,7 +358,8 @@ SETS = {
 
 
 def build(state, storage, hosts, vm_set):
-    """Make the places, start the hosts that are down, make the VMs of the set, start those that run.
+    """Make the places, start the hosts that are down, make the VMs of the set, start those that
+    run.
 
     Returns when every guest writes.  When it raises the lab is of no use."""
     if vm_set not in SETS:

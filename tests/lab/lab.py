@@ -14,9 +14,10 @@
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
 
-Everything of a lab is on one tmpfs that is mounted on DIR, in processes that carry DIR in their environment, and on
-one bridge clabN with the network 10.99.N.0/24.  DIR/env tells a shell what it needs, DIR/chainlift.conf is a
-configuration for the tool.  Root only.  Exit: 0; 1 it failed (or residue found something); 2 usage; 77 a tool is missing.
+Everything of a lab is on one tmpfs that is mounted on DIR, in processes that carry DIR in their
+environment, and on one bridge clabN with the network 10.99.N.0/24.  DIR/env tells a shell what it
+needs, DIR/chainlift.conf is a configuration for the tool.  Root only.  Exit: 0; 1 it failed (or
+residue found something); 2 usage; 77 a tool is missing.
 """
 
 import argparse
@@ -34,9 +35,19 @@ import hosts
 from hosts import PART, Host, HostError, run, tail
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOOLS = {'ip': 'iproute2', 'nft': 'nftables', 'qemu-img': 'qemu-utils', 'qemu-io': 'qemu-utils', 'sudo': 'sudo',
-         'qemu-storage-daemon': 'qemu-system-common', 'sshd': 'openssh-server', 'ssh-keygen': 'openssh-client',
-         'unshare': 'util-linux', 'nsenter': 'util-linux', 'openssl': 'openssl'}
+TOOLS = {
+    'ip': 'iproute2',
+    'nft': 'nftables',
+    'qemu-img': 'qemu-utils',
+    'qemu-io': 'qemu-utils',
+    'sudo': 'sudo',
+    'qemu-storage-daemon': 'qemu-system-common',
+    'sshd': 'openssh-server',
+    'ssh-keygen': 'openssh-client',
+    'unshare': 'util-linux',
+    'nsenter': 'util-linux',
+    'openssl': 'openssl',
+}
 SIZE = 6 << 30
 NUMBERS = range(1, 255)
 UP_TIMEOUT = 90
@@ -50,6 +61,7 @@ class LabError(Exception):
 
 
 # -- up -------------------------------------------------------------------
+
 
 def check_tools():
     os.environ['PATH'] = hosts.INNER_PATH
@@ -69,14 +81,21 @@ def claim_directory(lab_dir, size):
     run(['mount', '-t', 'tmpfs', '-o', 'size=%d,mode=755' % size, 'chainlift-lab', lab_dir])
 
 
-def claim_network():
-    """A bridge with a number of its own; making it is the claim.  -> number."""
-    taken = run(['ip', '-4', '-o', 'addr']) + run(['ip', '-4', '-o', 'route', 'show', 'table', 'all'])
+def claim_network(mac):
+    """A bridge with a number of its own; making it is the claim, and its hardware address tells
+    whose it is. -> number."""
+    taken = run(['ip', '-4', '-o', 'addr']) + run(
+        ['ip', '-4', '-o', 'route', 'show', 'table', 'all']
+    )
     for number in NUMBERS:
         if ' 10.99.%d.' % number in taken or '\n10.99.%d.' % number in taken:
             continue
-        done = subprocess.run(['ip', 'link', 'add', 'clab%d' % number, 'type', 'bridge'], capture_output=True,
-                              text=True, timeout=30)
+        done = subprocess.run(
+            ['ip', 'link', 'add', 'clab%d' % number, 'address', mac, 'type', 'bridge'],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
         if done.returncode == 0:
             return number
         if 'exists' not in done.stderr:
@@ -94,8 +113,23 @@ def make_keys(lab_dir):
     making = []
     for kind in hosts.KEY_TYPES:
         size = ['-b', '2048'] if kind == 'rsa' else []
-        making.append(subprocess.Popen(['ssh-keygen', '-q', '-t', kind, *size, '-N', '', '-C', 'lab', '-f',
-                                        os.path.join(lab_dir, 'keys', 'id_' + kind)]))
+        making.append(
+            subprocess.Popen(
+                [
+                    'ssh-keygen',
+                    '-q',
+                    '-t',
+                    kind,
+                    *size,
+                    '-N',
+                    '',
+                    '-C',
+                    'lab',
+                    '-f',
+                    os.path.join(lab_dir, 'keys', 'id_' + kind),
+                ]
+            )
+        )
     for process in making:
         if process.wait(timeout=60):
             raise LabError('ssh-keygen failed')
@@ -106,16 +140,26 @@ def start_labd(lab_dir, vm_set):
     log_path = os.path.join(lab_dir, 'labd.log')
     environ = dict(os.environ, **{PART: lab_dir})
     with open(log_path, 'w') as log:
-        process = subprocess.Popen(['/usr/bin/python3', os.path.join(HERE, 'labd.py'), lab_dir, '--vms', vm_set],
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                   env=environ, cwd='/')
+        process = subprocess.Popen(
+            ['/usr/bin/python3', os.path.join(HERE, 'labd.py'), lab_dir, '--vms', vm_set],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environ,
+            cwd='/',
+        )
     ready = os.path.join(lab_dir, 'labd.ready')
     deadline = time.monotonic() + UP_TIMEOUT
     while not os.path.exists(ready):
         if process.poll() is not None:
-            raise LabError('labd.py ended with status %d:\n%s' % (process.returncode, tail(log_path, 25)))
+            raise LabError(
+                'labd.py ended with status %d:\n%s' % (process.returncode, tail(log_path, 25))
+            )
         if time.monotonic() > deadline:
-            raise LabError('labd.py is not ready after %d s:\n%s' % (UP_TIMEOUT, tail(log_path, 25)))
+            raise LabError(
+                'labd.py is not ready after %d s:\n%s' % (UP_TIMEOUT, tail(log_path, 25))
+            )
         time.sleep(0.02)
     with open(ready) as source:
         return json.load(source)
@@ -140,11 +184,19 @@ ssh: {
 
 
 def write_results(lab_dir, number, machines, ready):
-    values = {'LAB': lab_dir, 'LAB_CONF': lab_dir + '/chainlift.conf', 'LAB_REPO': lab_dir + '/repo',
-              'LAB_URL': ready['url'], 'LAB_CA': ready['ca_file'], 'LAB_USER': ready['user'],
-              'LAB_PASSWORD_FILE': ready['password_file'], 'LAB_NETWORK': '10.99.%d.0/24' % number,
-              'LAB_KNOWN_HOSTS': lab_dir + '/known_hosts', 'LAB_HOSTS': ' '.join(h.name for h in machines),
-              'LAB_CTL': lab_dir + '/ctl.sock'}
+    values = {
+        'LAB': lab_dir,
+        'LAB_CONF': lab_dir + '/chainlift.conf',
+        'LAB_REPO': lab_dir + '/repo',
+        'LAB_URL': ready['url'],
+        'LAB_CA': ready['ca_file'],
+        'LAB_USER': ready['user'],
+        'LAB_PASSWORD_FILE': ready['password_file'],
+        'LAB_NETWORK': '10.99.%d.0/24' % number,
+        'LAB_KNOWN_HOSTS': lab_dir + '/known_hosts',
+        'LAB_HOSTS': ' '.join(h.name for h in machines),
+        'LAB_CTL': lab_dir + '/ctl.sock',
+    }
     for kind in hosts.KEY_TYPES:
         values['LAB_KEY_' + kind.upper()] = '%s/keys/id_%s' % (lab_dir, kind)
     known = ''
@@ -156,7 +208,10 @@ def write_results(lab_dir, number, machines, ready):
     write(lab_dir + '/known_hosts', known)
     os.mkdir(lab_dir + '/repo', 0o700)
     write(lab_dir + '/chainlift.conf', CONF % dict(ready, dir=lab_dir))
-    write(lab_dir + '/env', ''.join('%s=%s\n' % (key, shlex.quote(value)) for key, value in values.items()))
+    write(
+        lab_dir + '/env',
+        ''.join('%s=%s\n' % (key, shlex.quote(value)) for key, value in values.items()),
+    )
 
 
 def up(options):
@@ -168,16 +223,27 @@ def up(options):
     begin = time.monotonic()
     claim_directory(lab_dir, options.size)
     try:
-        number = claim_network()
+        # Noted before it is made: an `up` that is killed at any moment can be taken down.
+        mac = '02:' + ':'.join('%02x' % byte for byte in os.urandom(5))
+        write(lab_dir + '/lab.json', json.dumps({'mac': mac}))
+        number = claim_network(mac)
         bridge = 'clab%d' % number
-        write(lab_dir + '/lab.json', json.dumps({'number': number, 'bridge': bridge}))
         run(['ip', 'addr', 'add', '10.99.%d.1/24' % number, 'dev', bridge])
         run(['ip', 'link', 'set', bridge, 'up'])
         make_keys(lab_dir)
         os.mkdir(lab_dir + '/storage')
-        machines = [Host.create(lab_dir, 'h%d' % (index + 1), bridge, '10.99.%d.%d' % (number, 11 + index), 24,
-                                SSH_PORTS[index % len(SSH_PORTS)], ENGINE_KEYS[index % len(ENGINE_KEYS)])
-                    for index in range(options.hosts)]
+        machines = [
+            Host.create(
+                lab_dir,
+                'h%d' % (index + 1),
+                bridge,
+                '10.99.%d.%d' % (number, 11 + index),
+                24,
+                SSH_PORTS[index % len(SSH_PORTS)],
+                ENGINE_KEYS[index % len(ENGINE_KEYS)],
+            )
+            for index in range(options.hosts)
+        ]
         ready = start_labd(lab_dir, options.vms)
         write_results(lab_dir, number, machines, ready)
     except BaseException:
@@ -188,6 +254,7 @@ def up(options):
 
 
 # -- down -----------------------------------------------------------------
+
 
 def parts(lab_dir):
     """Pids of all processes of the lab, those of its hosts included."""
@@ -222,14 +289,21 @@ def mounts_below(lab_dir):
     found = []
     with open('/proc/self/mountinfo') as source:
         for line in source:
-            point = line.split()[4].encode().decode('unicode_escape').encode('latin-1').decode(errors='replace')
+            point = (
+                line.split()[4]
+                .encode()
+                .decode('unicode_escape')
+                .encode('latin-1')
+                .decode(errors='replace')
+            )
             if point == lab_dir or point.startswith(lab_dir + '/'):
                 found.append(point)
     return list(reversed(found))
 
 
 def release(point):
-    """umount; what died a moment ago may hold it still, and a shell that stands in it holds it for ever."""
+    """umount; what died a moment ago may hold it still, and a shell that stands in it holds it for
+    ever."""
     for _ in range(50):
         done = subprocess.run(['umount', point], capture_output=True, timeout=60)
         if done.returncode == 0:
@@ -240,12 +314,13 @@ def release(point):
 
 
 def take_down(lab_dir):
-    """From the outside in: processes, links, mounts, the directory.  Each step does without the others."""
+    """From the outside in: processes, links, mounts, the directory.  Each step does without the
+    others."""
     try:
         with open(lab_dir + '/lab.json') as source:
-            bridge = json.load(source)['bridge']
+            mac = json.load(source)['mac']
     except (OSError, ValueError, KeyError):
-        bridge = None
+        mac = None
     try:
         machines = Host.load_all(lab_dir)
     except (OSError, ValueError, TypeError):
@@ -254,10 +329,13 @@ def take_down(lab_dir):
         host.thaw()
         host.kill()
     end_processes(lab_dir)
-    if bridge:
-        for link in json.loads(run(['ip', '-j', 'link', 'show'])):
-            if link.get('master') == bridge or link['ifname'] == bridge:
-                subprocess.run(['ip', 'link', 'del', link['ifname']], capture_output=True, timeout=30)
+    links = json.loads(run(['ip', '-j', 'link', 'show'])) if mac else []
+    for bridge in [link['ifname'] for link in links if link.get('address') == mac]:
+        for link in links:
+            if bridge in (link.get('master'), link['ifname']):
+                subprocess.run(
+                    ['ip', 'link', 'del', link['ifname']], capture_output=True, timeout=30
+                )
     points = mounts_below(lab_dir)
     for point in points:
         release(point)
@@ -272,6 +350,7 @@ def down(options):
 
 
 # -- what a tool left behind ----------------------------------------------
+
 
 def orphans(lab_dir, inventory):
     """Directories of images on storage that no disk has, and half-removed ones."""
@@ -294,7 +373,8 @@ def leftovers(lab_dir):
 
 
 def residue(options):
-    """A connection that ended a moment ago may still have its process: what stays for a while counts."""
+    """A connection that ended a moment ago may still have its process: what stays for a while
+    counts."""
     deadline = time.monotonic() + QUIET_TIMEOUT
     while (lines := leftovers(options.dir)) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -305,9 +385,24 @@ def residue(options):
 
 # -- hosts ----------------------------------------------------------------
 
-VERBS = {'kill': (), 'start': (), 'freeze': (), 'thaw': (), 'link-down': (), 'link-up': (), 'drop': (), 'reset': (),
-         'drop-after': (int,), 'drop-after-in': (int,), 'reset-after': (int,), 'heal': (), 'fill': (str, int),
-         'unfill': (str,), 'unmount': (str,), 'mount': (str,)}
+VERBS = {
+    'kill': (),
+    'start': (),
+    'freeze': (),
+    'thaw': (),
+    'link-down': (),
+    'link-up': (),
+    'drop': (),
+    'reset': (),
+    'drop-after': (int,),
+    'drop-after-in': (int,),
+    'reset-after': (int,),
+    'heal': (),
+    'fill': (str, int),
+    'unfill': (str,),
+    'unmount': (str,),
+    'mount': (str,),
+}
 
 
 def host(options):
@@ -317,18 +412,24 @@ def host(options):
         raise LabError('no verb %s; there are: %s' % (options.verb, ' '.join(VERBS)))
     if len(options.args) > len(kinds):
         raise LabError('%s takes %d arguments' % (options.verb, len(kinds)))
-    getattr(machine, options.verb.replace('-', '_'))(*[kind(arg) for kind, arg in zip(kinds, options.args)])
+    getattr(machine, options.verb.replace('-', '_'))(
+        *[kind(arg) for kind, arg in zip(kinds, options.args)]
+    )
 
 
 def run_inside(options):
     machine = Host.load(options.dir, options.name)
-    return subprocess.run(machine.command(options.args), cwd='/', env={'PATH': hosts.INNER_PATH, 'LANG': 'C.UTF-8',
-                                                                       'HOME': '/root'}).returncode
+    return subprocess.run(
+        machine.command(options.args),
+        cwd='/',
+        env={'PATH': hosts.INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/root'},
+    ).returncode
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='lab.sh', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='lab.sh', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest='command')
     commands.add_parser('help')
     for name in ('up', 'down', 'residue', 'host', 'run'):

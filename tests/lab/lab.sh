@@ -4,7 +4,7 @@
 # `lab.sh help` tells the commands.
 umask 022
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 case ${1:-help} in
   ctl)
     shift

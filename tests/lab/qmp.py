@@ -37,7 +37,9 @@ class Qmp:
         """Send a command and return its result; `_` in argument names stands for `-`."""
         arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
         try:
-            self.sock.sendall(json.dumps({'execute': name, 'arguments': arguments}).encode() + b'\n')
+            self.sock.sendall(
+                json.dumps({'execute': name, 'arguments': arguments}).encode() + b'\n'
+            )
         except OSError as error:
             raise QmpError('%s: %s' % (name, error))
         deadline = time.monotonic() + self.timeout
@@ -51,7 +53,8 @@ class Qmp:
                 return message['return']
 
     def wait(self, names, test, timeout=60):
-        """The data of the first event named in names that passes test (data); with its name: (name, data)."""
+        """The data of the first event named in names that passes test (data); with its name: (name,
+        data)."""
         deadline = time.monotonic() + timeout
         while True:
             for index, event in enumerate(self.events):

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real file storage domains, laid out on disk the way vdsm lays them out.
 
-Volumes are made and merged by qemu-img, or by the QEMU process of a running VM.  The metadata that vdsm
-keeps beside a volume is written here.  Nothing here knows of REST; the engine calls it from its threads.
+Volumes are made and merged by qemu-img, or by the QEMU process of a running VM.  The metadata that
+vdsm keeps beside a volume is written here.  Nothing here knows of REST; the engine calls it from
+its threads.
 
-All ids are the plain UUID strings that the REST API shows: SD storage domain, IMG disk id, VOL volume id
-(REST image_id).  A Storage is safe to call from several threads.
+All ids are the plain UUID strings that the REST API shows: SD storage domain, IMG disk id, VOL
+volume id (REST image_id).  A Storage is safe to call from several threads.
 """
 
 import collections
@@ -19,15 +20,22 @@ import threading
 import time
 
 import vms as running
-from volumes import BLANK, BLOCK, KVM_GID, VDSM_UID, Domain, StorageError, own, qemu_img, round_up
-from volumes import read_meta, write_meta
+from storageview import View
+from volumes import BLANK, BLOCK, KVM_GID, QEMU_FORMATS, VDSM_UID, Domain, StorageError
+from volumes import own, qemu_img, round_up, write_meta
 
-DOM_MD = {'ids': 1 << 20, 'inbox': 16 << 20, 'outbox': 16 << 20, 'leases': 2 << 20, 'xleases': 1 << 20}
-QEMU_FORMATS = {'cow': 'qcow2', 'raw': 'raw', 'COW': 'qcow2', 'RAW': 'raw'}
+DOM_MD = {
+    'ids': 1 << 20,
+    'inbox': 16 << 20,
+    'outbox': 16 << 20,
+    'leases': 2 << 20,
+    'xleases': 1 << 20,
+}
 
 
-class Storage:
-    """Storage(lab_dir, hosts): domains below LAB_DIR/storage, shown on every host of hosts (hosts.py).
+class Storage(View):
+    """Storage(lab_dir, hosts): domains below LAB_DIR/storage, shown on every host of hosts
+    (hosts.py).
 
     .domains  dict sd_id -> Domain
     .vms      vms.Vms: the running VMs (start, stop, is_running, host_of, migrate)
@@ -48,18 +56,31 @@ class Storage:
     def add_domain(self, sd_id, name, server, path, version=5, size=None):
         """Make an empty domain SD (dom_md, images) and show it on every host; -> Domain.
 
-        size: bytes, gives it a file system of its own with that limit (only before the hosts start).
+        size: bytes, gives it a file system of its own with that limit (only before the hosts
+        start).
         """
         domain = Domain(self.lab_dir, sd_id, name, server, path, version)
         os.makedirs(domain.mount_dir)
         if size:
             if any(host.pid() for host in self.hosts):
-                raise StorageError('domain %s: a size can only be given before the hosts start' % name)
-            self._command('mount', '-t', 'tmpfs', '-o', 'size=%d' % size, 'lab-domain', domain.mount_dir)
+                raise StorageError(
+                    'domain %s: a size can only be given before the hosts start' % name
+                )
+            self._command(
+                'mount', '-t', 'tmpfs', '-o', 'size=%d' % size, 'lab-domain', domain.mount_dir
+            )
         for part in ('dom_md', 'images', 'master/vms', 'master/tasks'):
             os.makedirs(os.path.join(domain.dir, part))
-        keys = {'VERSION': version, 'SDUUID': sd_id, 'TYPE': 'NFS', 'CLASS': 'Data', 'ROLE': 'Regular',
-                'REMOTE_PATH': '%s:%s' % (server, path), 'DESCRIPTION': name, 'POOL_UUID': ''}
+        keys = {
+            'VERSION': version,
+            'SDUUID': sd_id,
+            'TYPE': 'NFS',
+            'CLASS': 'Data',
+            'ROLE': 'Regular',
+            'REMOTE_PATH': '%s:%s' % (server, path),
+            'DESCRIPTION': name,
+            'POOL_UUID': '',
+        }
         if version >= 5:
             keys.update(ALIGNMENT=1048576, BLOCK_SIZE=512)
         text = ''.join('%s=%s\n' % (key, keys[key]) for key in sorted(keys))
@@ -93,18 +114,33 @@ class Storage:
 
     # -- volumes ----------------------------------------------------------
 
-    def create_volume(self, sd, img, vol, cap, fmt, sparse, parent=None, disktype='DATA', initial_size=None,
-                      description=''):
-        """Make volume VOL of disk IMG as vdsm does.  cap in bytes, rounded up to 4 KiB but for a child of the same size
-        (-> the capacity that it got); fmt 'cow' or 'raw'; sparse bool.  With parent (a VOL of the same IMG directory) a qcow2 child;
-        the parent becomes INTERNAL unless it is SHARED.  initial_size is refused where vdsm refuses it.
-        description: text for DESCRIPTION= (the engine writes {"DiskAlias":..,"DiskDescription":..})."""
+    def create_volume(
+        self,
+        sd,
+        img,
+        vol,
+        cap,
+        fmt,
+        sparse,
+        parent=None,
+        disktype='DATA',
+        initial_size=None,
+        description='',
+    ):
+        """Make volume VOL of disk IMG as vdsm does.  cap in bytes, rounded up to 4 KiB but for a
+        child of the same size (-> the capacity that it got); fmt 'cow' or 'raw'; sparse bool.  With
+        parent (a VOL of the same IMG directory) a qcow2 child; the parent becomes INTERNAL unless
+        it is SHARED.  initial_size is refused where vdsm refuses it. description: text for
+        DESCRIPTION= (the engine writes {"DiskAlias":..,"DiskDescription":..}).
+        """
         fmt = fmt.lower()
         if fmt not in ('cow', 'raw'):
             raise StorageError('volume %s: unknown format %s' % (vol, fmt))
         if initial_size is not None and (fmt == 'cow' or sparse):
-            raise StorageError('volume %s: initial size is not allowed for a %s volume on a file domain' %
-                               (vol, 'cow' if fmt == 'cow' else 'sparse raw'))
+            raise StorageError(
+                'volume %s: initial size is not allowed for a %s volume on a file domain'
+                % (vol, 'cow' if fmt == 'cow' else 'sparse raw')
+            )
         if parent and fmt != 'cow':
             raise StorageError('volume %s: a child is always cow' % vol)
         if not parent or cap != self.capacity(sd, img, parent):
@@ -116,11 +152,34 @@ class Storage:
             try:
                 if parent:
                     parent_fmt = QEMU_FORMATS[self.volume_meta(sd, img, parent)['FORMAT']]
-                    qemu_img('create', '-q', '-f', 'qcow2', '-o', 'compat=' + self._compat(sd), '-u', '-b', parent,
-                             '-F', parent_fmt, vol, str(cap), cwd=directory)
+                    qemu_img(
+                        'create',
+                        '-q',
+                        '-f',
+                        'qcow2',
+                        '-o',
+                        'compat=' + self._compat(sd),
+                        '-u',
+                        '-b',
+                        parent,
+                        '-F',
+                        parent_fmt,
+                        vol,
+                        str(cap),
+                        cwd=directory,
+                    )
                 elif fmt == 'cow':
-                    qemu_img('create', '-q', '-f', 'qcow2', '-o', 'compat=' + self._compat(sd), vol, str(cap),
-                             cwd=directory)
+                    qemu_img(
+                        'create',
+                        '-q',
+                        '-f',
+                        'qcow2',
+                        '-o',
+                        'compat=' + self._compat(sd),
+                        vol,
+                        str(cap),
+                        cwd=directory,
+                    )
                 else:
                     qemu_img('create', '-q', '-f', 'raw', vol, str(cap), cwd=directory)
                     if not sparse and cap > BLOCK:
@@ -146,7 +205,8 @@ class Storage:
             self._new_meta(sd, img, vol, cap, fmt, sparse, parent, 'DATA', description)
 
     def share_template(self, sd, tmpl_img, vol, img):
-        """Hard-link the template's VOL, VOL.meta, VOL.lease into the directory of the dependent IMG."""
+        """Hard-link the template's VOL, VOL.meta, VOL.lease into the directory of the dependent
+        IMG."""
         with self._image(sd, tmpl_img), self._image(sd, img):
             self._directory(sd, img)
             if self.volume_meta(sd, tmpl_img, vol)['VOLTYPE'] != 'SHARED':
@@ -169,37 +229,35 @@ class Storage:
 
     # -- metadata ---------------------------------------------------------
 
-    def volume_meta(self, sd, img, vol):
-        """-> dict of the keys of VOL.meta, all values str (CAP, CTIME, DESCRIPTION, DISKTYPE, DOMAIN, FORMAT, GEN,
-        IMAGE, LEGALITY, PUUID, SEQ, TYPE, VOLTYPE; domains before version 5: SIZE in 512-byte units, no CAP)."""
-        return read_meta(self.volume_path(sd, img, vol) + '.meta')
-
     def set_meta(self, sd, img, vol, **keys):
         """Change keys of VOL.meta: VOL.meta.new is written, then renamed."""
         meta = self.volume_meta(sd, img, vol)
         meta.update((key, str(value)) for key, value in keys.items())
         write_meta(self.volume_path(sd, img, vol) + '.meta', meta)
 
-    def capacity(self, sd, img, vol):
-        """-> bytes, from CAP or SIZE."""
-        meta = self.volume_meta(sd, img, vol)
-        return int(meta['CAP']) if 'CAP' in meta else int(meta['SIZE']) * 512
-
     # -- snapshots --------------------------------------------------------
 
     def snapshot(self, vm, pairs, quiet_failure=False):
-        """pairs = [(sd, img, old_vol, new_vol)].  Makes the children, flips the metadata; when VM (id) runs,
-        one QMP transaction for all of its plugged disks.  Returns when QEMU writes into new_vol.
-        quiet_failure: QEMU keeps writing into old_vol (the false success of events 170 / 10774).
-        When it fails nothing is left of the new volumes and StorageError is raised."""
+        """pairs = [(sd, img, old_vol, new_vol)].  Makes the children, flips the metadata; when VM
+        (id) runs, one QMP transaction for all of its plugged disks.  Returns when QEMU writes into
+        new_vol. quiet_failure: QEMU keeps writing into old_vol (the false success of events 170 /
+        10774). When it fails nothing is left of the new volumes and StorageError is raised."""
         made = []
         try:
             for sd, img, old, new in pairs:
                 meta = self.volume_meta(sd, img, old)
                 if meta['VOLTYPE'] != 'LEAF':
                     raise StorageError('volume %s is %s, not the leaf' % (old, meta['VOLTYPE']))
-                self.create_volume(sd, img, new, self.capacity(sd, img, old), 'cow', True, parent=old,
-                                   description=meta.get('DESCRIPTION', ''))
+                self.create_volume(
+                    sd,
+                    img,
+                    new,
+                    self.capacity(sd, img, old),
+                    'cow',
+                    True,
+                    parent=old,
+                    description=meta.get('DESCRIPTION', ''),
+                )
                 made.append((sd, img, old, new))
             if not quiet_failure and self.vms.is_running(vm):
                 self.vms.switch(vm, pairs)
@@ -210,11 +268,15 @@ class Storage:
             raise StorageError('snapshot of VM %s: %s' % (vm, error))
 
     def oracle_save(self, vm_id, snap_id, img, sd, vol, cap):
-        """Flatten the frozen chain that ends in VOL with qemu-img; -> path LAB/oracle/VM/SNAP/IMG.raw of cap bytes."""
+        """Flatten the frozen chain that ends in VOL with qemu-img; -> path
+        LAB/oracle/VM/SNAP/IMG.raw of cap bytes."""
         node = None
         for name in reversed(self.chain(sd, img, vol)):
             fmt = QEMU_FORMATS[self.volume_meta(sd, img, name)['FORMAT']]
-            above = {'driver': fmt, 'file': {'driver': 'file', 'filename': self.volume_path(sd, img, name)}}
+            above = {
+                'driver': fmt,
+                'file': {'driver': 'file', 'filename': self.volume_path(sd, img, name)},
+            }
             if fmt == 'qcow2':
                 above['backing'] = node
             node = above
@@ -230,19 +292,26 @@ class Storage:
         return path
 
     def merge(self, vm, sd, img, base_vol, child_vol):
-        """Snapshot deletion: commit child_vol into base_vol, live when VM (id or None) runs, else by qemu-img commit.
-        base_vol keeps its id; the grandchild's backing string and PUUID become base_vol; child_vol is removed;
-        GEN + 1; the capacity grows to the child's; if the child was the leaf the base is LEAF.  A raw base stays RAW."""
+        """Snapshot deletion: commit child_vol into base_vol, live when VM (id or None) runs, else
+        by qemu-img commit. base_vol keeps its id; the grandchild's backing string and PUUID become
+        base_vol; child_vol is removed; GEN + 1; the capacity grows to the child's; if the child was
+        the leaf the base is LEAF.  A raw base stays RAW.
+        """
         with self._image(sd, img):
             child = self.volume_meta(sd, img, child_vol)
             base = self.volume_meta(sd, img, base_vol)
             if child['PUUID'] != base_vol:
-                raise StorageError('merge: the parent of %s is %s, not %s' % (child_vol, child['PUUID'], base_vol))
+                raise StorageError(
+                    'merge: the parent of %s is %s, not %s' % (child_vol, child['PUUID'], base_vol)
+                )
             if base['VOLTYPE'] == 'SHARED':
                 raise StorageError('merge: volume %s belongs to a template' % base_vol)
             above = self._child_of(sd, img, child_vol)
             if (child['VOLTYPE'] == 'LEAF') != (above is None):
-                raise StorageError('merge: volume %s is %s but its child is %s' % (child_vol, child['VOLTYPE'], above))
+                raise StorageError(
+                    'merge: volume %s is %s but its child is %s'
+                    % (child_vol, child['VOLTYPE'], above)
+                )
             cap = max(self.capacity(sd, img, base_vol), self.capacity(sd, img, child_vol))
             try:
                 if vm and self.vms.has_disk(vm, img):
@@ -273,12 +342,24 @@ class Storage:
         directory = self.image_dir(sd, img)
         fmt = QEMU_FORMATS[self.volume_meta(sd, img, base_vol)['FORMAT']]
         self.set_meta(sd, img, base_vol, LEGALITY='ILLEGAL')
-        # With O_DIRECT qemu writes to no raw image that ends within a block.
-        aligned = fmt != 'raw' or os.path.getsize(os.path.join(directory, base_vol)) % BLOCK == 0
-        qemu_img('commit', '-q', '-d', '-t', 'none' if self.direct and aligned else 'writeback', '-f', 'qcow2', '-b', base_vol,
-                 child_vol, cwd=directory)
+        cache = 'none' if self.can_direct(sd, img, base_vol) else 'writeback'
+        qemu_img(
+            'commit',
+            '-q',
+            '-d',
+            '-t',
+            cache,
+            '-f',
+            'qcow2',
+            '-b',
+            base_vol,
+            child_vol,
+            cwd=directory,
+        )
         if above:
-            qemu_img('rebase', '-q', '-u', '-f', 'qcow2', '-b', base_vol, '-F', fmt, above, cwd=directory)
+            qemu_img(
+                'rebase', '-q', '-u', '-f', 'qcow2', '-b', base_vol, '-F', fmt, above, cwd=directory
+            )
 
     def resize(self, vm, sd, img, leaf_vol, cap):
         """Grow the leaf to cap bytes (rounded up to 4 KiB), live when VM runs; -> new capacity."""
@@ -291,101 +372,13 @@ class Storage:
                     self.vms.resize(vm, img, cap)
                 else:
                     fmt = QEMU_FORMATS[self.volume_meta(sd, img, leaf_vol)['FORMAT']]
-                    qemu_img('resize', '-q', '-f', fmt, leaf_vol, str(cap), cwd=self.image_dir(sd, img))
+                    qemu_img(
+                        'resize', '-q', '-f', fmt, leaf_vol, str(cap), cwd=self.image_dir(sd, img)
+                    )
             except running.VmError as error:
                 raise StorageError('resize %s: %s' % (leaf_vol, error))
             self.set_meta(sd, img, leaf_vol, **self._cap_keys(sd, cap))
         return cap
-
-    # -- questions --------------------------------------------------------
-
-    def verify_untrusted(self, sd, img, vol):
-        """-> None, or a text why vdsm would refuse the volume after an upload (format, virtual size <= CAP,
-        backing file name == PUUID, qcow2 version allowed on the domain)."""
-        meta = self.volume_meta(sd, img, vol)
-        path = self.volume_path(sd, img, vol)
-        cap = self.capacity(sd, img, vol)
-        with open(path, 'rb') as volume:
-            found = 'qcow2' if volume.read(4) == b'QFI\xfb' else 'raw'
-        want = QEMU_FORMATS[meta['FORMAT']]
-        if found != want:
-            return 'volume format is %s, expected %s' % (found, want)
-        if found == 'raw':
-            size = os.stat(path).st_size
-            return 'size %d is larger than the capacity %d' % (size, cap) if size > cap else None
-        try:
-            info = json.loads(qemu_img('info', '-U', '-f', 'qcow2', '--output=json', path))
-        except StorageError as error:
-            return str(error)
-        if info['virtual-size'] > cap:
-            return 'virtual size %d is larger than the capacity %d' % (info['virtual-size'], cap)
-        backing = info.get('backing-filename')
-        parent = None if meta['PUUID'] == BLANK else meta['PUUID']
-        if backing != parent:
-            return 'backing file is %s, expected %s' % (backing, parent)
-        data = info.get('format-specific', {}).get('data', {})
-        if data.get('compat') != '0.10' and self._compat(sd) == '0.10':
-            return 'qcow2 version %s is not allowed on this domain' % data.get('compat')
-        if data.get('data-file') or info.get('encrypted'):
-            return 'external data file or encryption is not allowed'
-        return None
-
-    def chain(self, sd, img, vol):
-        """-> [vol, parent, ...], top first, by PUUID; ends with the template's volume for a thin disk."""
-        found = []
-        while vol != BLANK:
-            if vol in found:
-                raise StorageError('disk %s: the chain is a ring at %s' % (img, vol))
-            found.append(vol)
-            vol = self.volume_meta(sd, img, vol)['PUUID']
-        return found
-
-    def volumes(self, sd, img):
-        """-> names of all volumes in the disk's directory."""
-        try:
-            return sorted(item[:-5] for item in os.listdir(self.image_dir(sd, img)) if item.endswith('.meta'))
-        except OSError as error:
-            raise StorageError('disk %s: %s' % (img, error))
-
-    def leaf(self, sd, img):
-        """-> the VOL whose VOLTYPE is LEAF, or None."""
-        for vol in self.volumes(sd, img):
-            if self.volume_meta(sd, img, vol)['VOLTYPE'] == 'LEAF':
-                return vol
-        return None
-
-    def actual_size(self, sd, img, vol):
-        """-> bytes allocated."""
-        try:
-            return os.stat(self.volume_path(sd, img, vol)).st_blocks * 512
-        except OSError as error:
-            raise StorageError('volume %s: %s' % (vol, error))
-
-    def chain_fingerprint(self, sd, img):
-        """-> text: leaf name and format; name, size, SHA-256 and metadata of every volume below it, base last."""
-        leaf = self.leaf(sd, img)
-        names = self.chain(sd, img, leaf) if leaf else self.volumes(sd, img)
-        text = ''
-        for vol in names:
-            meta = self.volume_meta(sd, img, vol)
-            if vol == leaf:
-                text += 'leaf %s %s parent %s\n' % (vol, meta['FORMAT'], meta['PUUID'])
-                continue
-            digest = hashlib.sha256()
-            path = self.volume_path(sd, img, vol)
-            with open(path, 'rb') as volume:
-                while part := volume.read(1 << 20):
-                    digest.update(part)
-            state = os.stat(path)
-            text += 'volume %s %d bytes sha256 %s mode %o owner %d:%d links %d\n' % (
-                vol, state.st_size, digest.hexdigest(), state.st_mode & 0o7777, state.st_uid, state.st_gid,
-                state.st_nlink)
-            text += ''.join('  %s=%s\n' % item for item in sorted(meta.items()))
-        known = {vol + end for vol in names for end in ('', '.meta', '.lease')}
-        for item in sorted(os.listdir(self.image_dir(sd, img))):
-            if item not in known:
-                text += 'other %s\n' % item
-        return text
 
     # -- inner workings ---------------------------------------------------
 
@@ -419,7 +412,11 @@ class Storage:
     def _claim(self, sd, img, vol):
         """The volume's file, empty, must not have been there."""
         try:
-            fd = os.open(os.path.join(self._directory(sd, img), vol), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
+            fd = os.open(
+                os.path.join(self._directory(sd, img), vol),
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+                0o660,
+            )
         except OSError as error:
             raise StorageError('create volume %s: %s' % (vol, error))
         os.close(fd)
@@ -429,9 +426,19 @@ class Storage:
         with open(path + '.lease', 'wb') as out:
             out.truncate(1 << 20)
         own(path + '.lease')
-        meta = {'CTIME': int(time.time()), 'DESCRIPTION': description, 'DISKTYPE': disktype, 'DOMAIN': sd,
-                'FORMAT': fmt.upper(), 'GEN': 0, 'IMAGE': img, 'LEGALITY': 'LEGAL', 'PUUID': parent or BLANK,
-                'TYPE': 'SPARSE' if sparse else 'PREALLOCATED', 'VOLTYPE': 'LEAF'}
+        meta = {
+            'CTIME': int(time.time()),
+            'DESCRIPTION': description,
+            'DISKTYPE': disktype,
+            'DOMAIN': sd,
+            'FORMAT': fmt.upper(),
+            'GEN': 0,
+            'IMAGE': img,
+            'LEGALITY': 'LEGAL',
+            'PUUID': parent or BLANK,
+            'TYPE': 'SPARSE' if sparse else 'PREALLOCATED',
+            'VOLTYPE': 'LEAF',
+        }
         meta.update(self._cap_keys(sd, cap))
         if self._domain(sd).version >= 5:
             meta['SEQ'] = 1
@@ -461,6 +468,12 @@ class Storage:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
         if done.returncode:
             raise StorageError('%s: %s' % (argv[0], done.stderr.strip()))
+
+    def can_direct(self, sd, img, vol):
+        """Whether QEMU can write the volume with O_DIRECT: no raw image that ends within a block."""
+        meta = self.volume_meta(sd, img, vol)
+        size = os.path.getsize(self.volume_path(sd, img, vol))
+        return self.direct and (meta['FORMAT'] != 'RAW' or size % BLOCK == 0)
 
     def _direct_io(self):
         """Whether files below storage can be opened O_DIRECT (tmpfs: since Linux 6.6)."""

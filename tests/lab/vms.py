@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running VMs: one qemu-storage-daemon and one guest writer a VM, both inside a host's namespaces.
 
-The daemon has the same block layer as QEMU: the chain of each disk is open as a hypervisor has it open, the leaf
-for writing, everything below for reading, and the guest's I/O comes through an NBD export of the leaf's node that
-follows snapshots and commits.  It runs as qemu (107) with the group kvm, like VMs of libvirt on an oVirt host.
+The daemon has the same block layer as QEMU: the chain of each disk is open as a hypervisor has it
+open, the leaf for writing, everything below for reading, and the guest's I/O comes through an NBD
+export of the leaf's node that follows snapshots and commits.  It runs as qemu (107) with the group
+kvm, like VMs of libvirt on an oVirt host.
 """
 
 import json
@@ -63,12 +64,21 @@ class Vms:
         self.storage = storage
         self.guard = threading.Lock()
         self.table = {}
+        self.rates = {}
 
     # -- life -------------------------------------------------------------
 
-    def start(self, vm_id, host_name, disks, seed=0, rate=12):
-        """Start VM on the host; disks = [(sd, img, leaf_vol)] are the plugged ones.  Returns when the guest writes."""
+    def guest(self, vm_id, rate):
+        """From its next start on the guest of VM does so many operations a second.  A VM of which
+        nothing was said has a guest that writes nothing: a restored one keeps the bytes that it was
+        given."""
+        self.rates[vm_id] = rate
+
+    def start(self, vm_id, host_name, disks, seed=0):
+        """Start VM on the host; disks = [(sd, img, leaf_vol)] are the plugged ones.  Returns when
+        the guest writes."""
         host = self._host(host_name)
+        rate = self.rates.get(vm_id, 0)
         vm = Vm(vm_id, host, seed, rate)
         with self.guard:
             old = self.table.get(vm_id)
@@ -106,7 +116,7 @@ class Vms:
         with vm.lock:
             disks = [(sd, img, chain[0][0]) for img, (_, sd, chain) in vm.disks.items()]
             self.stop(vm_id)
-            self.start(vm_id, host_name, disks, vm.seed + 1, vm.rate)
+            self.start(vm_id, host_name, disks, vm.seed + 1)
 
     def is_running(self, vm_id):
         """-> bool; False also after the host or the process died."""
@@ -156,7 +166,8 @@ class Vms:
             del vm.disks[img]
 
     def switch(self, vm_id, pairs):
-        """Live snapshot: pairs = [(sd, img, old_vol, new_vol)]; all plugged disks in one transaction."""
+        """Live snapshot: pairs = [(sd, img, old_vol, new_vol)]; all plugged disks in one
+        transaction."""
         vm = self._running(vm_id)
         with vm.lock, vm.qmp() as qmp:
             added = []
@@ -173,7 +184,9 @@ class Vms:
                     for part in self._layer(sd, img, new, 'qcow2', name, None, True):
                         qmp.command('blockdev-add', **part)
                         added.append(part['node-name'])
-                    actions.append({'type': 'blockdev-snapshot', 'data': {'node': node, 'overlay': name}})
+                    actions.append(
+                        {'type': 'blockdev-snapshot', 'data': {'node': node, 'overlay': name}}
+                    )
                     done.append((img, new, name))
                 if actions:
                     qmp.command('transaction', actions=actions)
@@ -193,7 +206,13 @@ class Vms:
             job = 'merge-' + vm.new_node()
             more = {} if active else {'top_node': nodes[child_vol], 'backing_file': base_vol}
             try:
-                qmp.command('block-commit', job_id=job, device=chain[0][1], base_node=nodes[base_vol], **more)
+                qmp.command(
+                    'block-commit',
+                    job_id=job,
+                    device=chain[0][1],
+                    base_node=nodes[base_vol],
+                    **more
+                )
                 ours = lambda data: data.get('device') == job
                 ends = ('BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED', 'BLOCK_JOB_READY')
                 name, data = qmp.wait(ends, ours, JOB_TIMEOUT)
@@ -201,15 +220,23 @@ class Vms:
                     qmp.command('job-complete', id=job)
                     name, data = qmp.wait(ends[:2], ours, JOB_TIMEOUT)
                 if name != 'BLOCK_JOB_COMPLETED' or data.get('error'):
-                    raise VmError('VM %s: merge of %s: %s' % (vm_id, child_vol, data.get('error', 'cancelled')))
-                qmp.wait(('JOB_STATUS_CHANGE',), lambda d: d['id'] == job and d['status'] == 'null', JOB_TIMEOUT)
+                    raise VmError(
+                        'VM %s: merge of %s: %s'
+                        % (vm_id, child_vol, data.get('error', 'cancelled'))
+                    )
+                qmp.wait(
+                    ('JOB_STATUS_CHANGE',),
+                    lambda d: d['id'] == job and d['status'] == 'null',
+                    JOB_TIMEOUT,
+                )
                 self._close(qmp, nodes[child_vol])
             except QmpError as error:
                 raise VmError('VM %s: merge of %s: %s' % (vm_id, child_vol, error))
             chain.remove((child_vol, nodes[child_vol]))
 
     def resize(self, vm_id, img, cap):
-        """Live growth.  The export forbids it, so that it goes for a moment; the guest connects again."""
+        """Live growth.  The export forbids it, so that it goes for a moment; the guest connects
+        again."""
         vm = self._running(vm_id)
         with vm.lock, vm.qmp() as qmp:
             export, _sd, chain = vm.disks[img]
@@ -237,13 +264,26 @@ class Vms:
         return vm
 
     def _layer(self, sd, img, vol, driver, name, backing, writable):
-        """The two block nodes of one volume: the file, which is opened for writing only while it must be, and the
-        format."""
-        cache = {'direct': self.storage.direct, 'no-flush': False}
-        yield {'driver': 'file', 'node-name': name + 'f', 'filename': self.storage.host_path(sd, img, vol),
-               'auto-read-only': True, 'discard': 'unmap', 'aio': 'threads', 'cache': cache}
-        node = {'driver': driver, 'node-name': name, 'file': name + 'f', 'read-only': not writable,
-                'discard': 'unmap', 'cache': cache}
+        """The two block nodes of one volume: the file, which is opened for writing only while it
+        must be, and the format."""
+        cache = {'direct': self.storage.can_direct(sd, img, vol), 'no-flush': False}
+        yield {
+            'driver': 'file',
+            'node-name': name + 'f',
+            'filename': self.storage.host_path(sd, img, vol),
+            'auto-read-only': True,
+            'discard': 'unmap',
+            'aio': 'threads',
+            'cache': cache,
+        }
+        node = {
+            'driver': driver,
+            'node-name': name,
+            'file': name + 'f',
+            'read-only': not writable,
+            'discard': 'unmap',
+            'cache': cache,
+        }
         if driver == 'qcow2':
             node['backing'] = backing
         yield node
@@ -254,7 +294,9 @@ class Vms:
         chain = []
         below = None
         for name in reversed(self.storage.chain(sd, img, vol)):
-            driver = {'COW': 'qcow2', 'RAW': 'raw'}[self.storage.volume_meta(sd, img, name)['FORMAT']]
+            driver = {'COW': 'qcow2', 'RAW': 'raw'}[
+                self.storage.volume_meta(sd, img, name)['FORMAT']
+            ]
             node = vm.new_node()
             nodes += self._layer(sd, img, name, driver, node, below, name == vol)
             chain.insert(0, (name, node))
@@ -262,25 +304,54 @@ class Vms:
         return nodes, chain
 
     def _boot(self, vm, disks):
-        argv = ['qemu-storage-daemon', '--pidfile', vm.file('pid'), '--daemonize',
-                '--chardev', 'socket,id=c,path=%s,server=on,wait=off' % vm.file('qmp'), '--monitor', 'chardev=c',
-                '--nbd-server', 'addr.type=unix,addr.path=' + vm.file('nbd')]
+        argv = [
+            'qemu-storage-daemon',
+            '--pidfile',
+            vm.file('pid'),
+            '--daemonize',
+            '--chardev',
+            'socket,id=c,path=%s,server=on,wait=off' % vm.file('qmp'),
+            '--monitor',
+            'chardev=c',
+            '--nbd-server',
+            'addr.type=unix,addr.path=' + vm.file('nbd'),
+        ]
         exports = []
         for sd, img, vol in disks:
             nodes, chain = self._nodes(vm, sd, img, vol)
             for node in nodes:
                 argv += ['--blockdev', json.dumps(node)]
             export = 'x' + chain[0][1]
-            exports += ['--export', json.dumps({'type': 'nbd', 'id': export, 'node-name': chain[0][1], 'name': img,
-                                                'writable': True})]
+            exports += [
+                '--export',
+                json.dumps(
+                    {
+                        'type': 'nbd',
+                        'id': export,
+                        'node-name': chain[0][1],
+                        'name': img,
+                        'writable': True,
+                    }
+                ),
+            ]
             vm.disks[img] = [export, sd, chain]
         vm.host.run(['rm', '-f'] + [vm.file(end) for end in ('pid', 'qmp', 'nbd', 'guest.pid')])
         vm.host.run(argv + exports, timeout=BOOT_TIMEOUT, user=QEMU_USER)
         self._find(vm)
-        if disks:
-            vm.host.run(['/usr/bin/python3', '/usr/lib/lab/writer.py', vm.file('nbd'), vm.file('guest.pid'),
-                         str(vm.seed), str(vm.rate)] + [img for _sd, img, _vol in disks],
-                        timeout=BOOT_TIMEOUT, user=QEMU_USER)
+        if disks and vm.rate:
+            vm.host.run(
+                [
+                    '/usr/bin/python3',
+                    '/usr/lib/lab/writer.py',
+                    vm.file('nbd'),
+                    vm.file('guest.pid'),
+                    str(vm.seed),
+                    str(vm.rate),
+                ]
+                + [img for _sd, img, _vol in disks],
+                timeout=BOOT_TIMEOUT,
+                user=QEMU_USER,
+            )
 
     def _find(self, vm):
         """The daemon's pid as the machine numbers it."""
@@ -299,7 +370,14 @@ class Vms:
 
     @staticmethod
     def _export(qmp, export, img, chain):
-        qmp.command('block-export-add', type='nbd', id=export, node_name=chain[0][1], name=img, writable=True)
+        qmp.command(
+            'block-export-add',
+            type='nbd',
+            id=export,
+            node_name=chain[0][1],
+            name=img,
+            writable=True,
+        )
 
     @staticmethod
     def _unexport(qmp, export):
@@ -333,8 +411,20 @@ class Vms:
             os.kill(vm.pid, signal.SIGKILL)
             self._wait_dead(vm, 10)
         if vm.host.pid():
-            vm.host.run(['sh', '-c', 'kill -9 $(cat "$1.guest.pid" 2>/dev/null) 2>/dev/null; '
-                         'rm -f "$1.pid" "$1.qmp" "$1.nbd" "$1.guest.pid"', 'sh', '%s/%s' % (RUN, vm.id)], check=False)
+            vm.host.run(
+                [
+                    'sh',
+                    '-c',
+                    'kill -9 $(cat "$1.guest.pid" 2>/dev/null) 2>/dev/null; '
+                    'rm -f "$1.pid" "$1.qmp" "$1.nbd" "$1.guest.pid"',
+                    'sh',
+                    '%s/%s' % (RUN, vm.id),
+                ],
+                check=False,
+            )
 
     def _log(self, vm):
-        return 'console of %s: %s' % (vm.host.name, hypervisors.tail(os.path.join(vm.host.dir, 'console.log'), 3))
+        return 'console of %s: %s' % (
+            vm.host.name,
+            hypervisors.tail(os.path.join(vm.host.dir, 'console.log'), 3),
+        )

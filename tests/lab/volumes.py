@@ -8,6 +8,7 @@ import subprocess
 BLANK = '00000000-0000-0000-0000-000000000000'
 BLOCK = 4096
 VDSM_UID = KVM_GID = 36
+QEMU_FORMATS = {'cow': 'qcow2', 'raw': 'raw', 'COW': 'qcow2', 'RAW': 'raw'}
 META_MAX = 512
 DESCRIPTION_MAX = 210
 QEMU_IMG_TIMEOUT = 120
@@ -32,8 +33,14 @@ def round_up(size, unit=BLOCK):
 def qemu_img(*args, cwd=None, timeout=QEMU_IMG_TIMEOUT):
     """Run qemu-img; -> its output.  A failure raises StorageError."""
     try:
-        done = subprocess.run(['qemu-img', *args], cwd=cwd, capture_output=True, text=True, timeout=timeout,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            ['qemu-img', *args],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired:
         raise StorageError('qemu-img %s: no end after %d s' % (args[0], timeout))
     if done.returncode:
@@ -42,7 +49,8 @@ def qemu_img(*args, cwd=None, timeout=QEMU_IMG_TIMEOUT):
 
 
 class Domain:
-    """One storage domain: sd_id, name, server, path, version, mount (escaped name), dir (.../SD in the lab).
+    """One storage domain: sd_id, name, server, path, version, mount (escaped name), dir (.../SD in
+    the lab).
 
     On every host it is /rhev/data-center/mnt/<mount>/<sd_id>.
     """
@@ -68,7 +76,7 @@ def own(path):
 def read_meta(path):
     """A .meta file as a dict; all values are text."""
     try:
-        with open(path) as source:
+        with open(path, encoding='utf-8') as source:
             text = source.read()
     except OSError as error:
         raise StorageError('metadata: %s' % error)
@@ -84,7 +92,9 @@ def read_meta(path):
 
 def write_meta(path, meta):
     """Write a .meta file as vdsm does: a new file, then rename, so that the inode changes."""
-    description = str(meta.get('DESCRIPTION', '')).encode()[:DESCRIPTION_MAX].decode(errors='ignore')
+    description = (
+        str(meta.get('DESCRIPTION', '')).encode()[:DESCRIPTION_MAX].decode(errors='ignore')
+    )
     meta = dict(meta, DESCRIPTION=description.replace('\n', ' '))
     text = (''.join('%s=%s\n' % (key, meta[key]) for key in sorted(meta)) + 'EOF\n').encode()
     if len(text) > META_MAX:

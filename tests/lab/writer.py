@@ -3,11 +3,12 @@
 
     writer.py SOCKET PIDFILE SEED RATE EXPORT...
 
-About RATE operations a second over all disks: small writes of mixed content, zeroes, discards and flushes, in a
-few regions so that a layer does not grow without end.  Every tenth operation a counter goes to each disk in turn,
-at TICK bytes, the next disk only after a flush of the one before: in any consistent point in time the counters of
-the disks fall by at most one from the first disk to the last.  Goes to the background when each disk was written
-once, and ends when the server does.
+About RATE operations a second over all disks: small writes of mixed content, zeroes, discards and
+flushes, in a few regions so that a layer does not grow without end.  Every tenth operation a
+counter goes to each disk in turn, at TICK bytes, the next disk only after a flush of the one
+before: in any consistent point in time the counters of the disks fall by at most one from the first
+disk to the last.  Goes to the background when each disk was written once, and ends when the server
+does.
 """
 
 import os
@@ -17,10 +18,10 @@ import struct
 import sys
 import time
 
-NBDMAGIC = 0x4e42444d41474943
+NBDMAGIC = 0x4E42444D41474943
 IHAVEOPT = 0x49484156454F5054
 OPT_GO = 7
-REP_MAGIC = 0x3e889045565a9
+REP_MAGIC = 0x3E889045565A9
 REP_ACK, REP_INFO = 1, 3
 REQUEST_MAGIC = 0x25609513
 REPLY_MAGIC = 0x67446698
@@ -64,7 +65,9 @@ class Disk:
                 break
 
     def request(self, command, offset=0, length=0, data=b''):
-        self.sock.sendall(struct.pack('>IHHQQI', REQUEST_MAGIC, 0, command, 0, offset, length) + data)
+        self.sock.sendall(
+            struct.pack('>IHHQQI', REQUEST_MAGIC, 0, command, 0, offset, length) + data
+        )
         magic, error, _handle = struct.unpack('>IIQ', self._read(16))
         if magic != REPLY_MAGIC:
             raise ConnectionError('bad reply')
@@ -79,7 +82,6 @@ class Disk:
                 raise ConnectionError('server is gone')
             data += part
         return data
-
 
     def reconnect(self):
         """An export goes for a moment when its disk grows; false: it was unplugged."""
@@ -101,13 +103,17 @@ class Guest:
         self.ticks = 0
         self.regions = []
         for disk in disks:
-            offsets = [self.random.randrange(0, max(disk.size - REGION, 1)) // SECTOR * SECTOR
-                       for _ in range(REGIONS)]
+            offsets = [
+                self.random.randrange(0, max(disk.size - REGION, 1)) // SECTOR * SECTOR
+                for _ in range(REGIONS)
+            ]
             self.regions.append(offsets + [max(disk.size - REGION, 0)])
 
     def mend(self):
         """Connect again; the disks that are gone are dropped, without any the guest ends."""
-        kept = [(disk, offsets) for disk, offsets in zip(self.disks, self.regions) if disk.reconnect()]
+        kept = [
+            (disk, offsets) for disk, offsets in zip(self.disks, self.regions) if disk.reconnect()
+        ]
         if not kept:
             raise ConnectionError('all disks are gone')
         self.disks = [disk for disk, _ in kept]
@@ -117,7 +123,8 @@ class Guest:
         self.ticks += 1
         block = (b'tick %d\n' % self.ticks).ljust(SECTOR, b'.')
         for disk in self.disks:
-            disk.request(WRITE, TICK, SECTOR, block)
+            if disk.size >= TICK + SECTOR:
+                disk.request(WRITE, TICK, SECTOR, block)
             disk.request(FLUSH)
 
     def step(self, number):
@@ -139,7 +146,9 @@ class Guest:
         elif kind < 0.85:
             disk.request(WRITE_ZEROES, offset, length)
         else:
-            disk.request(TRIM, offset // 65536 * 65536, min(131072, disk.size - offset // 65536 * 65536))
+            disk.request(
+                TRIM, offset // 65536 * 65536, min(131072, disk.size - offset // 65536 * 65536)
+            )
 
     def content(self, length, number):
         if self.random.random() < 0.5:
