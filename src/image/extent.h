@@ -34,4 +34,16 @@ struct extent {
 typedef int (*extent_fn) (const struct extent *e, void *opaque,
                           struct fault *f);
 
+/* Hands extents on to FN, those joined that continue each other: same kind,
+   same layer, adjacent in the guest and (data) in the container. */
+struct extent_joiner {
+  extent_fn fn;
+  void *opaque;
+  struct extent last; /* length 0: none */
+};
+int extent_join (struct extent_joiner *j, const struct extent *e,
+                 struct fault *f);
+/* Hand out the last one. */
+int extent_join_end (struct extent_joiner *j, struct fault *f);
+
 #endif /* EXTENT_H */
