@@ -16,6 +16,7 @@
 #include "cli/output.h"
 
 static const struct command *const commands[] = {
+  &cmd_image,
   NULL,
 };
 
