@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# SIGKILL of the controller and of the helper in each phase of a backup: no
+# wrong point is listed, no helper stays, what is left in the engine is what
+# `leftovers` lists, the next run works and cleans up.
+. "$(dirname "$0")/lib.sh"
+
+lab_up --vms small
+vm=$(ctl inventory | jq -r '.vms[] | select(.attachments != {}) | .name' \
+  | head -n 1)
+
+# Objects of ours in the engine, by the lab and by the tool.
+engine_extra ()
+{
+  ctl idle >/dev/null
+  ctl extra | sed -n 's/^+ \([a-z]*\) \([^ ]*\).*/\1 \2/p' \
+    | grep -v '^attachment' | sort
+}
+
+listed ()
+{
+  status=0
+  cl --json leftovers >"$OUT" 2>"$WORK/err" || status=$?
+  [ "$status" -le 1 ] || { cat "$WORK/err" >&2; die "leftovers: $status"; }
+  jq -r 'select(.type == "leftover" and .kind != "draft")
+    | .kind + " " + .id' "$OUT" | sort
+}
+
+no_helper ()
+{
+  ! sh "$TOP/tests/lab/lab.sh" residue "$LAB" | grep -q 'process'
+}
+
+after_death ()
+{
+  engine_extra >"$WORK/extra"
+  listed >"$WORK/listed"
+  cmp "$WORK/extra" "$WORK/listed" \
+    || die "$1: leftovers does not list what is left"
+  wait_until 20 no_helper
+  for point in $(cl --json points "$vm" \
+    | jq -r 'select(.type == "point") | .point'); do
+    prove image "$point" || die "$1: a wrong point is listed: $point"
+  done
+  expect 0 cl backup "$vm"
+  prove image "$(latest "$vm")" || die "$1: the next point is wrong"
+  clean
+  echo "ok: $1"
+}
+
+controller ()
+{
+  CHAINLIFT_STOP_AT=$1 cl backup "$vm" >"$WORK/run.out" 2>&1 </dev/null &
+  pid=$!
+  wait_until 60 grep -q "stopped at $1" "$WORK/run.out"
+  kill -KILL "$pid"
+  wait "$pid" 2>/dev/null || true
+  after_death "controller killed at $1"
+}
+
+helper ()
+{
+  status=0
+  CHAINLIFT_STOP_REMOTE=$1 cl backup "$vm" >"$OUT" 2>&1 </dev/null \
+    || status=$?
+  case $status in
+    6 | 7) ;;
+    *) die "helper killed at $1: exit $status" ;;
+  esac
+  grep -q "vm $vm:" "$OUT" || die "helper killed at $1: no error names the VM"
+  engine_extra >"$WORK/extra"
+  [ ! -s "$WORK/extra" ] || die "helper killed at $1: left in the engine"
+  clean
+  after_death "helper killed at $1"
+}
+
+for at in ${STOPS:-plan snapshot snapshot:2 snapshot:3 config t0 t0:2 map \
+  stream stream:2 t1 publish publish:2 release release:2}; do
+  controller "$at"
+done
+for at in ${REMOTE_STOPS:-t0 map stream t1}; do
+  helper "$at"
+done
