@@ -62,9 +62,9 @@ static void
 report (struct listing *l, struct leftover *item, const char *description)
 {
   char repository[UUID_SIZE];
-  char run[SITE_RUN_SIZE];
+  char run[TAG_RUN_SIZE];
 
-  if (!site_parse_tag (description, repository, run))
+  if (!tag_parse (description, repository, run))
     return;
   item->repository_id = repository;
   item->run_id = run;
@@ -84,7 +84,7 @@ list_snapshots (struct listing *l, struct fault *f)
 {
   CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
 
-  if (snapshot_list_ours (l->site->engine, SITE_PREFIX, &list, f) < 0)
+  if (snapshot_list_ours (l->site->engine, TAG_PREFIX, &list, f) < 0)
     return -1;
   for (size_t i = 0; i < list->count; i++) {
     const struct snapshot *s = &list->items[i];
@@ -108,14 +108,14 @@ static bool
 in_use (const struct listing *l, const struct disk *d)
 {
   char repository[UUID_SIZE];
-  char run[SITE_RUN_SIZE];
+  char run[TAG_RUN_SIZE];
   const struct vm *vm;
   size_t count;
 
   if (d->vm_id[0] == '\0')
     return false;
   vm = site_vm (l->site, d->vm_id, &count);
-  return vm == NULL || !site_parse_tag (vm->description, repository, run);
+  return vm == NULL || !tag_parse (vm->description, repository, run);
 }
 
 static int
@@ -123,7 +123,7 @@ list_disks (struct listing *l, struct fault *f)
 {
   CLEANUP (disk_list_free) struct disk_list *list = NULL;
 
-  if (disk_list_ours (l->site->engine, SITE_PREFIX, &list, f) < 0)
+  if (disk_list_ours (l->site->engine, TAG_PREFIX, &list, f) < 0)
     return -1;
   for (size_t i = 0; i < list->count; i++) {
     const struct disk *d = &list->items[i];

@@ -19,10 +19,10 @@ static bool
 is_ours (const struct site *site, const struct snapshot *s)
 {
   char repository[UUID_SIZE];
-  char run[SITE_RUN_SIZE];
+  char run[TAG_RUN_SIZE];
 
   return strcmp (s->type, "regular") == 0
-         && site_parse_tag (s->description, repository, run)
+         && tag_parse (s->description, repository, run)
          && strcmp (repository, place_id (site->place)) == 0;
 }
 

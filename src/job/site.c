@@ -66,13 +66,12 @@ site_open (const struct settings *settings, bool create, struct site **out,
   CLEANUP (site_close) struct site *site = xcalloc (1, sizeof *site);
 
   site->settings = settings;
-  uuid_hex (site->run_id, SITE_RUN_SIZE - 1);
+  uuid_hex (site->run_id, TAG_RUN_SIZE - 1);
   if (settings_need_repository (settings, f) < 0)
     return -1;
   if (place_open (settings->repository, create, &site->place, f) < 0)
     return -1;
-  snprintf (site->tag, sizeof site->tag, SITE_PREFIX "%s:%s",
-            place_id (site->place), site->run_id);
+  tag_format (site->tag, place_id (site->place), site->run_id);
   site->journal = journal_new (place_journal_dirfd (site->place), site->run_id);
   site->pool
       = pool_new (settings->transfer.streams * settings->transfer.per_host
@@ -144,27 +143,6 @@ site_vm (const struct site *site, const char *key, size_t *count)
   return find (site->vms->items, site->vms->count, sizeof (struct vm),
                offsetof (struct vm, id), offsetof (struct vm, name), key,
                count);
-}
-
-bool
-site_parse_tag (const char *description, char *repository, char *run)
-{
-  const char *p = description + strlen (SITE_PREFIX);
-  size_t len;
-
-  if (strncmp (description, SITE_PREFIX, strlen (SITE_PREFIX)) != 0
-      || strlen (p) < UUID_SIZE || p[UUID_SIZE - 1] != ':')
-    return false;
-  memcpy (repository, p, UUID_SIZE - 1);
-  repository[UUID_SIZE - 1] = '\0';
-  p += UUID_SIZE;
-  len = strspn (p, "0123456789abcdef");
-  if (!uuid_valid (repository) || len != SITE_RUN_SIZE - 1
-      || (p[len] != '\0' && p[len] != ' '))
-    return false;
-  memcpy (run, p, len);
-  run[len] = '\0';
-  return true;
 }
 
 int

@@ -8,10 +8,7 @@
 #include <stddef.h>
 
 #include "base/cleanup.h"
-
-#define SITE_RUN_SIZE 13 /* twelve digits and the NUL */
-#define SITE_TAG_SIZE 80 /* chainlift:REPOSITORY-ID:RUN-ID and the NUL */
-#define SITE_PREFIX "chainlift:"
+#include "job/tag.h"
 
 struct cluster;
 struct cluster_list;
@@ -32,8 +29,8 @@ struct vm_list;
 
 struct site {
   const struct settings *settings; /* borrowed */
-  char run_id[SITE_RUN_SIZE];
-  char tag[SITE_TAG_SIZE]; /* how descriptions of our objects begin */
+  char run_id[TAG_RUN_SIZE];
+  char tag[TAG_SIZE]; /* how descriptions of our objects begin */
   struct place *place;
   struct engine *engine;
   struct cluster_list *clusters;
@@ -60,10 +57,6 @@ const struct domain *site_domain (const struct site *site, const char *key,
                                   size_t *count);
 const struct vm *site_vm (const struct site *site, const char *key,
                           size_t *count);
-
-/* Split a description that begins with SITE_PREFIX into the ids of repository
-   and run; false when it is not of that form. */
-bool site_parse_tag (const char *description, char *repository, char *run);
 
 /* A connection to HOST from the pool (give it back with pool_put), its key
    pinned to what the engine says. */

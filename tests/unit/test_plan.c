@@ -9,7 +9,7 @@
 #include "engine/vm.h"
 #include "job/plan.h"
 #include "job/quota.h"
-#include "job/site.h"
+#include "job/tag.h"
 #include "tests/unit/unit.h"
 
 #define CENTER "00000000-0000-0000-0000-0000000000c1"
@@ -22,22 +22,22 @@
 #define HOST_OFF "00000000-0000-0000-0000-000000000003"
 
 static struct cluster cluster_items[] = {
-  { .id = CLUSTER, .name = "Default", .center_id = CENTER },
+  { .id = CLUSTER, .name = (char *)"Default", .center_id = CENTER },
 };
 static struct cluster_list clusters = { cluster_items, 1 };
 static struct domain domain_items[] = {
   { .id = DOMAIN_FILE,
-    .name = "files",
+    .name = (char *)"files",
     .kind = DOMAIN_NFS,
     .status = "active",
     .center_id = CENTER },
   { .id = DOMAIN_BLOCK,
-    .name = "blocks",
+    .name = (char *)"blocks",
     .kind = DOMAIN_ISCSI,
     .status = "active",
     .center_id = CENTER },
   { .id = DOMAIN_DOWN,
-    .name = "down",
+    .name = (char *)"down",
     .kind = DOMAIN_NFS,
     .status = "maintenance",
     .center_id = CENTER },
@@ -45,13 +45,16 @@ static struct domain domain_items[] = {
 static struct domain_list domains = { domain_items, 3 };
 static struct host host_items[] = {
   { .id = HOST_SPM,
-    .name = "h1",
+    .name = (char *)"h1",
     .status = "up",
     .cluster_id = CLUSTER,
     .is_spm = true },
-  { .id = HOST_TWO, .name = "h2", .status = "up", .cluster_id = CLUSTER },
+  { .id = HOST_TWO,
+    .name = (char *)"h2",
+    .status = "up",
+    .cluster_id = CLUSTER },
   { .id = HOST_OFF,
-    .name = "h3",
+    .name = (char *)"h3",
     .status = "maintenance",
     .cluster_id = CLUSTER },
 };
@@ -62,7 +65,7 @@ good_disk (void)
 {
   struct vm_disk d = { .active = true,
                        .disk = { .id = "00000000-0000-0000-0000-0000000000e1",
-                                 .alias = "d",
+                                 .alias = (char *)"d",
                                  .status = "ok",
                                  .content_type = "data",
                                  .storage_type = "image",
@@ -76,7 +79,7 @@ static struct vm
 running_vm (struct vm_disk *disks, size_t count)
 {
   struct vm vm = { .id = "00000000-0000-0000-0000-0000000000f1",
-                   .name = "v",
+                   .name = (char *)"v",
                    .status = "up",
                    .host_id = HOST_SPM,
                    .cluster_id = CLUSTER,
@@ -233,12 +236,11 @@ test_tag (void **state)
     { "", false },
   };
   char repository[UUID_SIZE];
-  char run[SITE_RUN_SIZE];
+  char run[TAG_RUN_SIZE];
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (rows); i++) {
-    assert_int_equal (site_parse_tag (rows[i].text, repository, run),
-                      rows[i].ours);
+    assert_int_equal (tag_parse (rows[i].text, repository, run), rows[i].ours);
     if (!rows[i].ours)
       continue;
     assert_string_equal (repository, CENTER);
