@@ -16,8 +16,7 @@
 #include "cli/output.h"
 
 static const struct command *const commands[] = {
-  &cmd_image,
-  NULL,
+  &cmd_hosts, &cmd_vms, &cmd_points, &cmd_show, &cmd_image, NULL,
 };
 
 static const struct args_option global_options[] = {

@@ -66,7 +66,7 @@ static const struct key engine_keys[] = {
   { "user", KIND_TEXT, ENGINE (user), 0, 0, NULL },
   { "password_file", KIND_PATH, ENGINE (password_file), 0, 0, NULL },
   { "password_command", KIND_TEXT, ENGINE (password_command), 0, 0, NULL },
-  { "timeout", KIND_COUNT, ENGINE (timeout_s), 1, 3600, NULL },
+  { "retry", KIND_COUNT, ENGINE (retry_s), 1, 86400, NULL },
   { "poll_ms", KIND_COUNT, ENGINE (poll_ms), 100, 60000, NULL },
 };
 

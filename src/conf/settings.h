@@ -38,7 +38,7 @@ struct settings_engine {
   char *user;    /* name@profile */
   char *password_file;    /* exactly one of these two is set */
   char *password_command; /* see secret.h */
-  unsigned timeout_s;     /* of one answer, GET; longer calls know theirs */
+  unsigned retry_s;        /* an engine without answer is waited for */
   unsigned poll_ms;       /* first interval of waits; grows tenfold */
 };
 

@@ -14,7 +14,7 @@ struct settings;
 
 struct backup_options {
   const struct settings *settings;
-  char **selectors; /* as on the command line */
+  const char *const *selectors; /* as on the command line */
   size_t selector_count;
   bool full;    /* no increments */
   bool dry_run; /* plan only: nothing is changed anywhere */

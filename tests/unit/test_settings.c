@@ -94,7 +94,7 @@ test_every_key (void **state)
   struct settings *s = load (
       "repository = \"/srv/r\";\n"
       "engine = { url = \"https://e/ovirt-engine/api/\"; ca_file = \"/ca\";\n"
-      "  user = \"a@b\"; password_command = \"x y\"; timeout = 7;\n"
+      "  user = \"a@b\"; password_command = \"x y\"; retry = 7;\n"
       "  poll_ms = 100; };\n"
       "ssh = { user = \"bk\"; port = 2222; key_file = \"/k\"; sudo = true;\n"
       "  helper_path = \"/h\"; connect_timeout = 1; stall_timeout = 40;\n"
@@ -118,7 +118,7 @@ test_every_key (void **state)
   assert_string_equal (s->engine.user, "a@b");
   assert_string_equal (s->engine.password_command, "x y");
   assert_null (s->engine.password_file);
-  assert_int_equal (s->engine.timeout_s, 7);
+  assert_int_equal (s->engine.retry_s, 7);
   assert_int_equal (s->engine.poll_ms, 100);
   assert_string_equal (s->ssh.helper_path, "/h");
   assert_int_equal (s->ssh.connect_timeout_s, 1);
@@ -182,12 +182,12 @@ static const struct bad bads[] = {
     "c.conf: engine.url: must be https://NAME/ovirt-engine" },
   { "engine = { user = \"admin\"; };",
     "c.conf: engine.user: needs its profile, as \"admin@internal\"" },
-  { "engine = { timeout = 0; };",
-    "c.conf:1: engine.timeout: must be a number from 1 to 3600" },
-  { "engine = { timeout = \"5\"; };",
-    "c.conf:1: engine.timeout: must be a number from 1 to 3600" },
-  { "engine = { timeout = 1.5; };",
-    "c.conf:1: engine.timeout: must be a number from 1 to 3600" },
+  { "engine = { retry = 0; };",
+    "c.conf:1: engine.retry: must be a number from 1 to 86400" },
+  { "engine = { retry = \"5\"; };",
+    "c.conf:1: engine.retry: must be a number from 1 to 86400" },
+  { "engine = { retry = 1.5; };",
+    "c.conf:1: engine.retry: must be a number from 1 to 86400" },
   { "ssh = { port = 65536; };",
     "c.conf:1: ssh.port: must be a number from 1 to 65535" },
   { "ssh = { port = 18446744073709551617L; };",

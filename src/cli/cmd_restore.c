@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* restore: a point as a new VM, or one disk of it into a file. */
+#include <config.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "cli/args.h"
+#include "cli/cmd.h"
+#include "cli/door.h"
+#include "cli/output.h"
+#include "cli/report.h"
+#include "conf/settings.h"
+#include "job/restore.h"
+
+static const struct args_option restore_options[] = {
+  { "as", 0, "NAME", "the name of the new VM" },
+  { "cluster", 0, "C", "name or id of its cluster, not that of the point" },
+  { "storage", 0, "SD", "name or id of the storage domain for its disks" },
+  { "start", 0, NULL, "start it when it is complete" },
+  { "disk", 0, "DISK", "id or alias of the disk to write into a file" },
+  { "to", 0, "FILE", "that file, which must not exist, or - for stdout" },
+  { "format", 'O', "FORMAT", "of the file: raw (default) or qcow2" },
+  { NULL, 0, NULL, NULL },
+};
+
+static int
+restore_as (const struct args *args, const struct options *options,
+            struct fault *f)
+{
+  CLEANUP (settings_free) struct settings *settings = NULL;
+  CLEANUP (report_free) struct report *report = NULL;
+  struct observer_tally tally = { .done = 0 };
+  struct restore_options what = {
+    .point = args->words[0],
+    .as = args_value (args, "as"),
+    .cluster = args_value (args, "cluster"),
+    .storage = args_value (args, "storage"),
+    .start = args_flag (args, "start"),
+  };
+
+  if (door_settings (options, &settings, f) != 0
+      || settings_need_repository (settings, f) != 0
+      || settings_need_engine (settings, f) != 0
+      || settings_need_ssh (settings, f) != 0)
+    return -1;
+  what.settings = settings;
+  report = report_new (options, "restored", stdout);
+  if (restore_vm (&what, report_observer (report), &tally, f) != 0)
+    return -1;
+  report_summary (report, &tally);
+  return observer_exit_status (&tally);
+}
+
+static int
+restore_to (const struct args *args, const struct options *options, bool qcow2,
+            struct fault *f)
+{
+  CLEANUP (settings_free) struct settings *settings = NULL;
+  CLEANUP (report_free) struct report *report = NULL;
+  struct observer_tally tally = { .done = 0 };
+  struct restore_file_options what = {
+    .point = args->words[0],
+    .disk = args_value (args, "disk"),
+    .to = args_value (args, "to"),
+    .qcow2 = qcow2,
+  };
+  bool pipe = strcmp (what.to, "-") == 0;
+
+  if (pipe && isatty (STDOUT_FILENO))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "restore: a disk is not written to a terminal; "
+                      "redirect the output");
+  if (pipe && options->json)
+    return fault_set (f, FAULT_USAGE, 0,
+                      "restore: --json and --to - both want the standard "
+                      "output");
+  if (door_settings (options, &settings, f) != 0
+      || settings_need_repository (settings, f) != 0)
+    return -1;
+  what.settings = settings;
+  report = report_new (options, "restored", pipe ? stderr : stdout);
+  if (restore_file (&what, report_observer (report), &tally, f) != 0)
+    return -1;
+  report_summary (report, &tally);
+  return observer_exit_status (&tally);
+}
+
+/* The options of one form do not go with the other. */
+static int
+check_form (const struct args *args, bool file, struct fault *f)
+{
+  static const char *const of_vm[] = { "as", "cluster", "storage", "start" };
+  static const char *const of_file[] = { "disk", "to", "format" };
+  const char *const *foreign = file ? of_vm : of_file;
+  size_t count = file ? sizeof of_vm / sizeof of_vm[0]
+                      : sizeof of_file / sizeof of_file[0];
+
+  for (size_t i = 0; i < count; i++) {
+    if (args_value (args, foreign[i]) != NULL)
+      return fault_set (f, FAULT_USAGE, 0,
+                        "restore: --%s does not go with --%s", foreign[i],
+                        file ? "disk" : "as");
+  }
+  if (file && args_value (args, "to") == NULL)
+    return fault_set (f, FAULT_USAGE, 0, "restore: --disk needs --to FILE");
+  return 0;
+}
+
+static int
+run (const struct args *args, const struct options *options, struct fault *f)
+{
+  const char *format = args_value (args, "format");
+  bool file = args_value (args, "disk") != NULL;
+
+  if (!file && args_value (args, "as") == NULL)
+    return fault_set (f, FAULT_USAGE, 0,
+                      "restore: --as NAME (a new VM) or --disk DISK --to FILE "
+                      "is needed");
+  if (check_form (args, file, f) != 0)
+    return -1;
+  if (format != NULL && strcmp (format, "raw") != 0
+      && strcmp (format, "qcow2") != 0)
+    return fault_set (f, FAULT_USAGE, 0,
+                      "restore: format \"%s\" is neither raw nor qcow2",
+                      format);
+  if (!file)
+    return restore_as (args, options, f);
+  return restore_to (args, options,
+                     format != NULL && strcmp (format, "qcow2") == 0, f);
+}
+
+const struct command cmd_restore = {
+  .name = "restore",
+  .usage = "POINT --as NAME [--cluster C] [--storage SD] [--start]\n"
+           "POINT --disk DISK --to FILE|- [-O raw|qcow2]",
+  .summary = "restore a point as a new VM, or one disk of it into a file",
+  .help = "POINT is VM@latest, VM@-N (N points before the latest) or "
+          "VM@YYYYMMDDTHHMMSSZ.\nA disk into a file needs no engine.\n",
+  .options = restore_options,
+  .min = 1,
+  .max = 1,
+  .run = run,
+};
