@@ -58,7 +58,7 @@ def main():
                                        'admin@internal': 'lab-admin'})
     engine.serve()
     inventory.build(engine.state, storage, hosts, options.vms)
-    engine.start_measuring()
+    engine.start_watching()
     baseline(engine)
     control = Control(engine, os.path.join(lab_dir, 'ctl.sock'))
     publish(os.path.join(lab_dir, 'labd.ready'),

@@ -229,7 +229,7 @@ class Base(unittest.TestCase):
                                  transfer=0.05, start=0.05)
         cls.engine.note = cls.notes.append
         cls.engine.serve()
-        cls.engine.start_measuring()
+        cls.engine.start_watching()
         cls.control = Control(cls.engine, os.path.join(cls.dir, 'ctl.sock'))
         baseline(cls.engine)
 

@@ -383,6 +383,67 @@ class Rough(Case):
         except (OSError, http.client.HTTPException):
             pass
 
+    def test_host_dies_and_returns(self):
+        vm = self.c.get('/vms')[0]
+        host = '/hosts/' + vm.find('host').get('id')
+        name = self.c.get(host).findtext('name')
+
+        def status(path, wanted):
+            self.wait(lambda: self.c.get(path).findtext('status') == wanted)
+        path = '/vms/' + vm.get('id')
+        lab('host', self.lab.dir, name, 'kill')
+        status(host, 'non_responsive')
+        status(path, 'unknown')
+        self.assertEqual(self.c.call(
+            'POST', path + '/snapshots', '<snapshot><description>x'
+            '</description><persist_memorystate>false</persist_memorystate>'
+            '</snapshot>')[0], 409)
+        lab('host', self.lab.dir, name, 'start')
+        status(host, 'up')
+        status(path, 'down')
+        self.ctl('vm-start', 'web01')
+        self.remove(vm.get('id'), self.snapshot(vm.get('id')))
+        self.clean()
+
+    def test_many_at_once(self):
+        """Clients that are cut, engines that fail, snapshots that users
+        take: at the end nothing is locked and nothing is left."""
+        vm = self.c.ids('/vms')[0]
+        before = self.ctl('fingerprint', 'web01')
+        self.ctl('drop', 'GET /jobs', 5)
+        self.ctl('fail', 'GET /vms/[^/]+/snapshots/', 5, 503)
+        self.ctl('fail-task', 'snapshot')
+        stop = time.monotonic() + 8
+        threads = [threading.Thread(target=self.storm, args=(vm, stop))
+                   for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.ctl('clear-faults')
+        self.ctl('idle')
+        for row in self.ctl('snapshots', 'web01'):
+            self.assertEqual(row['status'], 'ok')
+            self.ctl('remove-snapshot', 'web01', row['id'])
+        self.assertEqual(self.ctl('fingerprint', 'web01'), before)
+        self.clean()
+
+    def storm(self, vm, stop):
+        path = '/vms/%s/snapshots' % vm
+        while time.monotonic() < stop:
+            client = self.lab.client()
+            try:
+                client.call('POST', path, '<snapshot><description>s'
+                            '</description><persist_memorystate>false'
+                            '</persist_memorystate></snapshot>')
+                for snap in client.ids(path)[1:]:
+                    client.call('DELETE', path + '/' + snap)
+                client.get('/jobs')
+                client.get(path + '?all_content=true')
+            except (OSError, http.client.HTTPException, AssertionError):
+                pass
+            client.http.close()
+
     def test_engine_killed(self):
         victim = Lab('small')
         client = victim.client()

@@ -144,9 +144,19 @@ class Reading(Base):
         self.assertEqual(sd.findtext('storage/path'), '/exp/my_data')
 
     def test_unknown_and_bad_ids(self):
-        for path in ('/vms/%s' % uuid.uuid4(), '/vms/42', '/nothing'):
+        status, body = self.c.call('GET', '/vms/%s' % uuid.uuid4())
+        self.assertEqual((status, body), (404, b''))
+        for path in ('/vms/42', '/nothing'):
             status, body = self.c.call('GET', path)
-            self.assertEqual((status, body), (404, b''), path)
+            self.assertEqual(status, 404)
+            self.assertIn(b'<html>', body)
+
+    def test_disks_do_not_page(self):
+        query = 'sortby%%20alias%%20asc%%20page%%20%d'
+        pages = [self.c.ids('/disks?max=2&search=' + query % number)
+                 for number in (1, 2)]
+        self.assertEqual(len(pages[0]), 2)
+        self.assertEqual(pages[0], pages[1])
 
     def test_thin_chain(self):
         img = self.disk('thin_Disk1')
@@ -214,6 +224,26 @@ class Spoiled(Base):
         begin = time.monotonic()
         self.c.get('/tags')
         self.assertGreater(time.monotonic() - begin, 0.3)
+
+    def test_restart(self):
+        self.ctl('restart', 0.2)
+        status, text = self.c.call('GET', '/vms')
+        self.assertEqual(status, 503)
+        self.assertIn(b'<html>', text)
+        self.assertEqual(self.c.raw('POST', '/ovirt-engine/sso/oauth/token',
+                                    '')[0].status, 503)
+        time.sleep(0.25)
+        self.assertEqual(self.c.call('GET', '/vms')[0], 401)
+
+    def test_idle_connection_is_cut(self):
+        self.ctl('keep-alive', 0.1)
+        self.c.get('/tags')
+        time.sleep(0.3)
+        self.ctl('keep-alive', 120)
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            self.c.get('/tags')
+        self.c.http.close()
+        self.c.get('/tags')
 
     def test_log_has_bodies(self):
         self.take(self.vm('thin'), 'logged', text='a mark')

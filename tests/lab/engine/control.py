@@ -222,6 +222,16 @@ def token_life(engine, life, idle=1800):
     engine.auth.idle_s = float(idle)
 
 
+def restart(engine, seconds):
+    """restart SECONDS: 503 for so long, every session is lost"""
+    engine.restart(float(seconds))
+
+
+def keep_alive(engine, seconds):
+    """keep-alive SECONDS: cut connections that rest for longer"""
+    engine.keep_alive_s = float(seconds)
+
+
 # -- behind the tool's back -----------------------------------------------
 
 def add_snapshot(engine, vm, description, persist='false'):
@@ -302,7 +312,7 @@ def vm_migrate(engine, vm, host):
 
 def host_status(engine, host, status):
     """host-status HOST STATUS: up maintenance non_responsive ..."""
-    the_host(engine, host)['status'] = status
+    the_host(engine, host).update(status=status, watched=False)
 
 
 def poke(engine, table, ident, key, value):
@@ -460,6 +470,7 @@ VERBS = {
     'faults': faults, 'clear-faults': clear_faults, 'fail-task': fail_task,
     'false-success': false_success, 'delay': delay,
     'expire-tokens': expire_tokens, 'token-life': token_life,
+    'restart': restart, 'keep-alive': keep_alive,
     'add-snapshot': add_snapshot, 'remove-snapshot': remove_snapshot,
     'remove-vm': remove_vm, 'vm-start': vm_start, 'vm-stop': vm_stop,
     'vm-migrate': vm_migrate, 'host-status': host_status, 'poke': poke,

@@ -9,7 +9,7 @@ import time
 
 from . import (auth, clusters, disks, diskattachments, diskchains, domains,
                faults, hosts, jobs, pki, server, snapshots, tasks, templates,
-               transfers, vmrun, vms)
+               transfers, vmrun, vms, watch)
 from .server import Reply, Router
 from .state import State
 
@@ -45,6 +45,8 @@ class Engine:
         self.faults = faults.Faults()
         self.router = Router(MODULES)
         self.false_success = 0
+        self.keep_alive_s = 120.0
+        self.back_at = 0.0
         self.log_lock = threading.Lock()
         self.calls = []
         self.log_file = None
@@ -65,21 +67,23 @@ class Engine:
                          kwargs={'poll_interval': 0.1}, daemon=True).start()
         return self.server.server_port
 
-    def start_measuring(self, interval=1.0):
-        """Keep actual_size of all layers about right, as the engine's
-        statistics do; the first round is over when this returns."""
-        def everything():
-            with self.state.lock:
-                images = list(self.state.disks)
-            for img in images:
-                disks.measure(self, img)
+    def restarting(self):
+        return time.monotonic() < self.back_at
 
+    def restart(self, seconds):
+        """503 for a while; sessions are lost, commands go on."""
+        self.back_at = time.monotonic() + seconds
+        self.auth.expire_all()
+
+    def start_watching(self, interval=1.0):
+        """Keep sizes and the states of hosts and VMs about right, as the
+        engine's monitoring does; the first round is over on return."""
         def forever():
             while not self.tasks.stopping.wait(interval):
-                everything()
+                watch.everything(self)
 
-        everything()
-        threading.Thread(target=forever, name='sizes', daemon=True).start()
+        watch.everything(self)
+        threading.Thread(target=forever, name='watch', daemon=True).start()
 
     def url(self):
         return 'https://localhost:%d/ovirt-engine' % self.server.server_port

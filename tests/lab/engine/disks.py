@@ -66,7 +66,9 @@ def fields(state):
 def disks(engine, request):
     state = engine.state
     with state.lock:
-        rows = select(list(state.disks.values()), request, fields(state))
+        # With search and max this list does not page (1.7).
+        rows = select(list(state.disks.values()), request, fields(state),
+                      pages=False)
         return node('disks', *[disk_xml(state, row) for row in rows])
 
 
@@ -186,6 +188,9 @@ def wanted_disk(engine, doc):
         raise conflict('Cannot add Virtual Disk. Image with the same '
                        'identifier already exists.')
     alias = xmlout.get(doc, 'alias') or xmlout.get(doc, 'name') or ''
+    if not sparse and size > domain['available']:
+        raise conflict('Cannot add Virtual Disk. Low disk space on Storage '
+                       'Domain %s.' % domain['name'])
     return dict(alias=alias, domain=domain, format=fmt, sparse=sparse,
                 provisioned_size=size, backup=backup,
                 description=xmlout.get(doc, 'description', ''),

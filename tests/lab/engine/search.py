@@ -125,7 +125,8 @@ def compare(actual, operator, value, sensitive):
             '<=': left <= right, '>=': left >= right}[operator]
 
 
-def select(rows, request, fields, default_sort=None, descending=False):
+def select(rows, request, fields, default_sort=None, descending=False,
+           pages=True):
     """The rows of a collection that ?search, max ask for."""
     limit = request.number('max')
     page = None
@@ -138,7 +139,7 @@ def select(rows, request, fields, default_sort=None, descending=False):
             return []
         sensitive = request.flag('case_sensitive', False)
         rows = [row for row in rows if query.matches(row, sensitive)]
-        page = query.page
+        page = query.page if pages else None
         if query.sort:
             key = fields[query.sort]
             rows = sorted(rows, key=lambda row: (key(row) is None,

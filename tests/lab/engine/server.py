@@ -102,6 +102,10 @@ class Request:
         return xmlout.parse(self.body, root)
 
 
+class NoRoute(NotFound):
+    """No such resource at all: a page of the application server."""
+
+
 class Router:
     """Patterns such as /vms/{vm}/snapshots/{snap}; {x} is one UUID (a text
     that is none is a 404, as in the engine), {x:any} is any one segment."""
@@ -129,7 +133,7 @@ class Router:
                 allowed.add(verb)
         if allowed:
             raise Fault(405, 'HTTP 405 Method Not Allowed')
-        raise NotFound()
+        raise NoRoute()
 
 
 def dispatch(engine, request):
@@ -226,6 +230,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _serve(self):
         engine = self.server.engine
+        # From the second request on: how long a connection may rest.
+        self.connection.settimeout(engine.keep_alive_s)
         try:
             body = self._body()
             request = Request(engine, self.command, self.path, self.headers,
@@ -244,6 +250,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _answer(self, engine, request, entry):
+        if engine.restarting():
+            return html(503, 'Service Unavailable', 'The server is '
+                        'temporarily unable to service your request.')
         rule = engine.faults.match(request)
         if rule:
             entry['fault'] = rule['mode']
@@ -293,6 +302,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _api(self, engine, request):
         try:
             return dispatch(engine, request)
+        except NoRoute:
+            return html(404, 'Not Found', 'No resource at this address.')
         except NotFound:
             return Reply(404, body=b'', content_type='text/html')
         except Fault as err:
