@@ -16,7 +16,14 @@
 #include "cli/output.h"
 
 static const struct command *const commands[] = {
-  &cmd_hosts, &cmd_vms, &cmd_points, &cmd_show, &cmd_image, NULL,
+  /* clang-format off */
+  &cmd_hosts,
+  &cmd_vms,
+  &cmd_points,
+  &cmd_show,
+  &cmd_image,
+  NULL,
+  /* clang-format on */
 };
 
 static const struct args_option global_options[] = {
@@ -127,12 +134,6 @@ run_command (const struct command *c, int argc, char **argv, int index,
 {
   int status;
 
-  if (c->raw != NULL && args_flag (args, "help")) {
-    print_command_help (c);
-    return output_flush (f);
-  }
-  if (c->raw != NULL)
-    return c->raw (argc - index + 1, argv + index - 1);
   args_know (args, c->options);
   if (args_parse (args, argc, argv, &index, false, f) != 0)
     return fault_append (f, "; see chainlift %s --help", c->name);

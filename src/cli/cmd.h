@@ -20,8 +20,6 @@ struct command {
   unsigned max;
   int (*run) (const struct args *args, const struct options *options,
               struct fault *f);
-  /* Instead of run: parses its own arguments and returns the exit status. */
-  int (*raw) (int argc, char **argv);
 };
 
 extern const struct command cmd_config_check;
