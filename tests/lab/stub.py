@@ -143,6 +143,10 @@ def fill(state, storage):
     state.attach(vm, disk('vm1_Disk1', 10 * GIB - 512), bootable=True)
     state.attach(vm, disk('vm1_Disk2', GIB, 'raw'))
     storage.vms.up[vm['id']] = 'h1'
+    mixed = state.add_vm('mixed', cluster)
+    state.attach(mixed, disk('mixed_Disk1'), bootable=True)
+    state.attach(mixed, state.add_lun('mixed_lun', '360014', 3 * GIB))
+    state.attach(mixed, disk('mixed_shared', shareable=True))
     thin = state.add_vm('thin', cluster, template=template)
     state.attach(thin, disk('thin_Disk1', parent=base['image_id']),
                  bootable=True)

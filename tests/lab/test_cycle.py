@@ -205,7 +205,7 @@ class Cycle(Case):
         oracle = self.ctl('oracle', 'web01', snap, img)
         self.remove(source['id'], snap)
         disk = self.upload(oracle)
-        vm = self.import_vm('restored one', ovf)
+        vm = self.import_vm('restored-one', ovf)
         self.do('POST', '/vms/%s/diskattachments' % vm,
                 '<disk_attachment><active>true</active><bootable>true'
                 '</bootable><interface>virtio_scsi</interface>'

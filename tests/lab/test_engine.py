@@ -94,7 +94,7 @@ class Reading(Base):
             seen += part
             if len(part) < 7:
                 break
-        self.assertEqual(len(seen), 23)
+        self.assertEqual(len(seen), 24)
         self.assertEqual(seen, sorted(seen, key=str.lower))
 
     def test_syntax_error_is_an_empty_list(self):

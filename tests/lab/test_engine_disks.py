@@ -204,7 +204,7 @@ class Machines(Base):
 
     def test_import_stripped(self):
         ovf = strip(self.ovf_of('vm1'))
-        status, doc = self.post('copy of vm1', ovf)
+        status, doc = self.post('copy_of_vm1', ovf)
         self.assertEqual(status, 201, ET.tostring(doc))
         self.assertEqual(self.codes_now(), [174])
         vm = doc.get('id')
@@ -219,7 +219,7 @@ class Machines(Base):
         row = self.engine.state.vms[vm]
         self.assertEqual(base64.b64decode(row['tpm']), b'tpm state')
         self.assertEqual(row['bios_type'], 'q35_secure_boot')
-        self.assertEqual(self.post('copy of vm1', ovf)[0], 409)
+        self.assertEqual(self.post('copy_of_vm1', ovf)[0], 409)
         self.assertEqual(self.c.call('DELETE', '/vms/' + vm)[0], 200)
         self.wait(lambda: self.gone('/vms/' + vm))
         self.settle()
@@ -232,6 +232,7 @@ class Machines(Base):
         self.assertEqual(self.post('x', 'no xml')[0], 400)
         # Without new ids: the VM exists still.
         self.assertEqual(self.post('x', ovf, 'false')[0], 409)
+        self.assertEqual(self.post('has space', strip(ovf))[0], 400)
         status, doc = self.post('y', '')
         self.assertEqual(status, 400)
         self.assertEqual(doc.findtext('reason'), 'Incomplete parameters')

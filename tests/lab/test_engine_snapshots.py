@@ -199,6 +199,24 @@ class Snapshots(Base):
         self.ctl('remove-snapshot', 'vm1', doc.get('id'))
         self.assertEqual(self.ctl('extra'), [])
 
+    def test_lun_and_shared_stay_out(self):
+        vm, snap = self.vm('mixed'), self.ctl('add-snapshot', 'mixed', 'm')
+        path = '/vms/%s/snapshots/%s' % (vm, snap)
+        self.assertEqual(self.c.ids(path + '/disks'),
+                         [self.disk('mixed_Disk1')])
+        disks = self.c.get('/vms/%s/diskattachments?follow=disk' % vm)
+        self.assertEqual([d.findtext('disk/storage_type') for d in disks],
+                         ['image', 'lun', 'image'])
+        self.assertIsNone(disks[1].find('disk/image_id'))
+        self.assertEqual(disks[1].find('disk/lun_storage').get('id'),
+                         '360014')
+        self.assertIsNotNone(self.c.get(path + '?all_content').find(
+            'initialization/configuration'))
+        self.assertIsNotNone(self.c.get('/vms/%s?all_content' % vm).find(
+            'initialization/configuration'))
+        self.ctl('remove-snapshot', 'mixed', snap)
+        self.assertEqual(self.ctl('extra'), [])
+
     def test_freeze(self):
         path = '/vms/%s/' % self.vm('vm1')
         body = '<action/>'

@@ -206,7 +206,7 @@ def delete(engine, request, vm, disk):
             plug(engine, owner, target, False)
         with state.lock:
             owner['attachments'].pop(disk, None)
-            if not row['snapshot']:
+            if not row['snapshot'] and target['image_id']:
                 state.volumes[target['image_id']]['snapshot'] = None
         engine.event(request, 2018, 'Disk %s was successfully detached from '
                      'VM %s by %s.' % (target['alias'], owner['name'],

@@ -34,6 +34,21 @@ def disk_parts(state, disk, volume, config=None):
         total_size=total, wipe_after_delete=disk['wipe_after_delete'])
 
 
+def lun_parts(disk):
+    """The elements of a direct LUN: no image, no format, no sizes."""
+    lun = disk['lun']
+    unit = node('logical_unit', *leaves(
+        address=lun['address'], port=lun['port'], size=disk[
+            'provisioned_size'], target=lun['target']), id=lun['id'])
+    return leaves(
+        name=disk['alias'], alias=disk['alias'], description='', backup=
+        'none', content_type='data', propagate_errors=False,
+        shareable=disk['shareable'], status='ok', storage_type='lun',
+        wipe_after_delete=False) + [
+            node('lun_storage', leaf('type', 'iscsi'),
+                 node('logical_units', unit), id=lun['id'])]
+
+
 def domains_xml(disk):
     return node('storage_domains',
                 ref('storage_domain', 'storagedomains', disk['domain']))
@@ -45,12 +60,15 @@ def disk_xml(state, disk, single=False):
                           state.disk_vms(disk)]) if single else None
     if users is not None and len(users) == 0:
         users = None
+    if disk['storage_type'] == 'lun':
+        parts = lun_parts(disk)
+    else:
+        parts = disk_parts(state, disk, state.volumes[disk['image_id']]) + [
+            ref('disk_profile', 'diskprofiles', disk['domain']),
+            domains_xml(disk)]
     return item('disk', 'disks', disk['id'],
                 actions(path, 'copy', 'move', 'sparsify', 'reduce'),
-                *disk_parts(state, disk, state.volumes[disk['image_id']]),
-                ref('disk_profile', 'diskprofiles', disk['domain']),
-                domains_xml(disk), users,
-                *links(path, 'disksnapshots', 'permissions', 'statistics'))
+                *parts, users, *links(path, 'disksnapshots', 'permissions', 'statistics'))
 
 
 def fields(state):
@@ -280,6 +298,8 @@ def change(engine, request, row, doc):
     """PUT of a disk, or of the disk inside of an attachment."""
     state = engine.state
     size = xmlout.get_int(doc, 'provisioned_size')
+    if row['storage_type'] == 'lun':
+        raise bad('Cannot edit Virtual Disk. The lab changes no LUN.')
     with state.lock:
         require_usable(engine, 'edit Virtual Disk', [row])
         for name in ('alias', 'description'):
@@ -339,6 +359,8 @@ def remove(engine, request, row):
     state = engine.state
     what = 'remove Virtual Disk'
     with state.lock:
+        if row['storage_type'] == 'lun':
+            raise conflict('Cannot %s. The lab removes no LUN.' % what)
         if row['template']:
             raise conflict('Cannot %s. Template disks cannot be removed.'
                            % what)

@@ -57,7 +57,8 @@ def snapshot_disks(state, row):
     """(disk, volume) pairs; volume is None when it is gone."""
     if row['type'] == 'active':
         disks = [state.disks[img] for img in state.vms[row['vm']]
-                 ['attachments'] if img in state.disks]
+                 ['attachments'] if img in state.disks and
+                 snapable(state.disks[img])]
         return [(disk, state.volumes[disk['image_id']]) for disk in disks]
     found = {v['disk']: v for v in state.snapshot_volumes(row)}
     return [(state.disks[img], found.get(img)) for img in

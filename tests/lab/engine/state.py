@@ -162,6 +162,22 @@ class State:
                     'interface': 'virtio_scsi', 'read_only': False}
         return disk
 
+    def add_lun(self, alias, lun_id, size, address='10.0.0.9', port=3260,
+                target='iqn.2026-11.example:lab', id=None, shareable=False):
+        """A direct LUN: no image, no layers, never in a snapshot."""
+        disk = {'id': id or new_id(), 'alias': alias, 'domain': None,
+                'format': 'raw', 'sparse': False, 'image_id': None,
+                'provisioned_size': size, 'description': '',
+                'content_type': 'data', 'storage_type': 'lun',
+                'shareable': shareable, 'backup': 'none',
+                'wipe_after_delete': False, 'propagate_errors': False,
+                'qcow_version': None, 'template': None,
+                'lun': {'id': lun_id, 'address': address, 'port': port,
+                        'target': target}}
+        with self.lock:
+            self.disks[disk['id']] = disk
+        return disk
+
     def add_volume(self, id, disk, parent=None, snapshot=None, format=None,
                    sparse=None, provisioned_size=None, status='ok'):
         disk = disk if isinstance(disk, dict) else self.disks[disk]
@@ -230,8 +246,9 @@ class State:
                'snapshot': None}
         with self.lock:
             vm['attachments'][row['disk']] = row
-            leaf = self.volumes[self.disks[row['disk']]['image_id']]
-            leaf['snapshot'] = self.active_snapshot(vm)['id']
+            leaf = self.volumes.get(self.disks[row['disk']]['image_id'])
+            if leaf:
+                leaf['snapshot'] = self.active_snapshot(vm)['id']
             vm['generation'] += 1
         return row
 
@@ -260,7 +277,9 @@ class State:
             self.snapshots[active['id']] = active
             for img in vm['attachments']:
                 disk = self.disks[img]
-                old = self.volumes[disk['image_id']]
+                old = self.volumes.get(disk['image_id'])
+                if old is None:
+                    continue
                 if img not in volumes:
                     old['snapshot'] = active['id']
                     continue
@@ -332,7 +351,8 @@ class State:
 
     def disk_status(self, disk):
         disk = disk if isinstance(disk, dict) else self.disks[disk]
-        return self.volumes[disk['image_id']]['status']
+        leaf = self.volumes.get(disk['image_id'])
+        return leaf['status'] if leaf else 'ok'
 
     def set_status(self, disk, status):
         """Of all layers of the disk."""

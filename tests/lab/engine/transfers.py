@@ -103,6 +103,8 @@ def add(engine, request):
     what = 'transfer Virtual Disk'
     with state.lock:
         disk, vol, asked = subject(state, doc)
+        if vol is None:
+            raise conflict('Cannot %s. The disk is no image.' % what)
         direction = xmlout.get(doc, 'direction', 'upload')
         if direction not in ('upload', 'download'):
             raise bad('Invalid value %s for ImageTransferDirection'

@@ -28,7 +28,8 @@ def start(engine, request, vm):
                            'current scheduling constraints.' % what)
         held = engine.locks.take(what, [('vm', vm)])
         row['status'] = 'wait_for_launch'
-        volumes = [(d['domain'], d['id'], d['image_id']) for d in plugged]
+        volumes = [(d['domain'], d['id'], d['image_id']) for d in plugged
+                   if d['image_id']]
     launch(engine, request, row, host, volumes, held)
     return node('action', leaf('status', 'complete'))
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """VMs: show, create (Blank or OVF), change, run, remove (2.5, 6.4)."""
 
+import re
+
 from . import ovf, xmlout
 from .clusters import tag_xml
 from .disks import creation_status, holders, require_usable
@@ -10,6 +12,8 @@ from .server import Reply
 from .state import BLANK, new_id
 from .xmlout import actions, item, leaf, leaves, links, node, ref
 
+NAME = re.compile(r'[\w.+-]+\Z')
+NAME_MAX = 255
 VERBS = ('start', 'stop', 'shutdown', 'freezefilesystems', 'thawfilesystems')
 
 
@@ -147,6 +151,10 @@ def wanted_cluster(state, doc):
 
 
 def refuse_name(state, name, cluster, what):
+    if not NAME.match(name) or len(name) > NAME_MAX:
+        raise bad('Cannot %s. The given name contains special characters or '
+                  'is too long. Only letters, numbers, \'_\', \'-\', \'+\' '
+                  'and \'.\' are allowed.' % what)
     center = cluster['datacenter']
     for row in state.vms.values():
         if row['name'] == name and state.clusters[row['cluster']][
@@ -345,6 +353,8 @@ def start_delete(engine, request, row, disks, keep, held):
 
     def work():
         for disk in [] if keep else disks:
+            if disk['storage_type'] == 'lun':
+                continue
             engine.storage.delete_image(disk['domain'], disk['id'])
             with state.lock:
                 state.drop_disk(disk)
