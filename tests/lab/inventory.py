@@ -351,7 +351,20 @@ def odd(b):
     ]
 
 
+def image(b):
+    """A stopped VM with the qcow2 image that CHAINLIFT_LAB_IMAGE names, which is moved here."""
+    path = os.environ['CHAINLIFT_LAB_IMAGE']
+    info = json.loads(qemu_img('info', '--output=json', '-f', 'qcow2', path))
+    sd, img, vol = b.domains['data_one']['id'], new_id(), new_id()
+    size = info['virtual-size']
+    b.storage.import_volume(sd, img, vol, path, size, 'cow', True)
+    disk = b.state.add_disk('image_Disk1', sd, 'cow', True, size, vol, id=img)
+    b.vm('image', [disk], description='an image from outside, stopped')
+    return []
+
+
 SETS = {
+    'image': (image,),
     'small': (web,),
     'all': (web, several, thin, chains, raw, stopped, odd),
 }

@@ -417,6 +417,13 @@ def host(options):
     )
 
 
+def pids(options):
+    """The processes inside a host, by their numbers outside."""
+    machine = Host.load(options.dir, options.name)
+    for pid in machine.processes():
+        print(pid)
+
+
 def run_inside(options):
     machine = Host.load(options.dir, options.name)
     return subprocess.run(
@@ -432,24 +439,32 @@ def main():
     )
     commands = parser.add_subparsers(dest='command')
     commands.add_parser('help')
-    for name in ('up', 'down', 'residue', 'host', 'run'):
+    for name in ('up', 'down', 'residue', 'host', 'run', 'pids'):
         one = commands.add_parser(name)
         one.add_argument('dir')
         if name == 'up':
             one.add_argument('--hosts', type=int, default=2, choices=range(1, 10))
             one.add_argument('--vms', default='all')
             one.add_argument('--size', type=int, default=SIZE)
-        if name in ('host', 'run'):
+        if name in ('host', 'run', 'pids'):
             one.add_argument('name')
             if name == 'host':
                 one.add_argument('verb')
-            one.add_argument('args', nargs=argparse.REMAINDER)
+            if name != 'pids':
+                one.add_argument('args', nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if options.command in (None, 'help'):
         print(__doc__)
         return 0
     options.dir = os.path.realpath(options.dir)
-    functions = {'up': up, 'down': down, 'residue': residue, 'host': host, 'run': run_inside}
+    functions = {
+        'up': up,
+        'down': down,
+        'residue': residue,
+        'host': host,
+        'run': run_inside,
+        'pids': pids,
+    }
     try:
         return functions[options.command](options) or 0
     except (LabError, HostError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
