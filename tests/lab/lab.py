@@ -11,6 +11,7 @@
                            link-up drop reset drop-after BYTES drop-after-in BYTES
                            reset-after BYTES heal fill DIRECTORY [LEAVE]
                            unfill DIRECTORY unmount MOUNT mount MOUNT
+    lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
 
@@ -420,7 +421,7 @@ def host(options):
 def pids(options):
     """The processes inside a host, by their numbers outside."""
     machine = Host.load(options.dir, options.name)
-    for pid in machine.processes():
+    for pid, _ in machine.processes().values():
         print(pid)
 
 
