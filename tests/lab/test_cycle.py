@@ -71,6 +71,9 @@ class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.lab = Lab(cls.vms)
+        for name, seconds in (('locked', 0.1), ('tail', 0.1),
+                              ('grace', 0.05)):
+            cls.lab.ctl('delay', name, seconds)
         inventory = cls.lab.ctl('inventory')
         cls.domains = {row['id']: row for row in inventory['storagedomains']}
         cls.all_vms = {row['name']: row for row in inventory['vms']}
