@@ -7,7 +7,6 @@
    the former held, so nothing here logs while it holds our lock. */
 #include <config.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fdio.h"
 #include "base/log.h"
 #include "base/stamp.h"
 #include "base/xmem.h"
@@ -221,19 +221,11 @@ rate_of (const struct item *item)
 
 /* ---- the screen; all with the lock held ---- */
 
+/* A terminal that is gone is no reason to stop. */
 static void
 write_all (const char *text, size_t size)
 {
-  while (size > 0) {
-    ssize_t n = write (STDERR_FILENO, text, size);
-
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return; /* a terminal that is gone is no reason to stop */
-    text += n;
-    size -= (size_t)n;
-  }
+  fdio_write_full (STDERR_FILENO, text, size, "terminal", NULL);
 }
 
 /* Put what clears the lines on the screen into B.  The cursor stands at the
