@@ -318,9 +318,8 @@ manifest_find_disk (const struct manifest *m, const char *id_or_alias)
   return found;
 }
 
-/* Letters, digits, '.', '-'; not beginning with a dot, and not one of ours. */
-static bool
-file_name_valid (const char *s)
+bool
+manifest_file_name_valid (const char *s)
 {
   size_t size = strlen (s);
 
@@ -365,7 +364,7 @@ field_parse (const struct field *field, void *entry, const char *value)
       strcpy (at, value);
     break;
   case FIELD_FILE_NAME:
-    good = file_name_valid (value);
+    good = manifest_file_name_valid (value);
     if (good)
       strcpy (at, value);
     break;

@@ -163,6 +163,10 @@ char *manifest_format (const struct manifest *m, size_t *size, struct fault *f);
 int manifest_load (int dirfd, const char *vm_id, const char *point,
                    struct manifest **out, struct fault *f);
 
+/* Is it the name of a file of a point: letters, digits, '.', '-'; not beginning
+   with a dot, and not "manifest". */
+bool manifest_file_name_valid (const char *s);
+
 const char *manifest_kind_name (enum manifest_kind kind);
 const char *manifest_consistency_name (enum manifest_consistency c);
 const char *manifest_format_name (enum manifest_format format);

@@ -14,7 +14,7 @@
 #include "wire/digest.h"
 
 /* Points in one chain. */
-#define READER_DEPTH_MAX 4096u
+#define READER_DEPTH_MAX 256u /* CHAIN_LAYERS_MAX */
 /* Most bytes in one reader_read. */
 #define READER_READ_MAX (16u << 20)
 
@@ -48,5 +48,9 @@ int reader_read (struct reader *r, uint64_t offset, void *data, size_t size,
    filled; 0 = zeros; -1 = a fault. */
 int reader_digest (struct reader *r, uint64_t cluster,
                    uint8_t out[static DIGEST_SIZE], struct fault *f);
+
+/* The descriptor of image LAYER (0 is the point's own), borrowed: for the
+   decoder of verify. */
+int reader_layer_fd (const struct reader *r, unsigned layer);
 
 #endif /* READER_H */
