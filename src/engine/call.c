@@ -102,7 +102,7 @@ call_refusal (int status, const char *text)
       = { "low disk space", "not enough space", "disk space is low",
           "no space left", NULL };
   static const char *const busy[]
-      = { "in progress", "try again", "locked",        "is being",
+      = { "in progress", "try again", "locked",        "being ",
           "during",      "migrating", "hot-plug disk", NULL };
 
   if (status == 401 || status == 403)

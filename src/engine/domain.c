@@ -52,8 +52,8 @@ domain_kind_name (enum domain_kind kind)
   return "other";
 }
 
-static void
-domain_clear (struct domain *domain)
+void
+domain_reset (struct domain *domain)
 {
   free (domain->name);
   free (domain->address);
@@ -85,7 +85,7 @@ domain_parse (const struct doc_node *node, struct domain *domain,
   if (doc_need_id (node, domain->id, f) < 0
       || doc_u64 (node, "block_size", &block_size, f) < 0
       || doc_u64 (node, "available", &domain->available, f) < 0) {
-    domain_clear (domain);
+    domain_reset (domain);
     return -1;
   }
   domain->block_size = block_size == 4096 ? 4096 : 512;
@@ -135,11 +135,11 @@ gather (const struct doc_node *item, void *opaque, struct fault *f)
       *old = domain;
       domain = swap;
     }
-    domain_clear (&domain);
+    domain_reset (&domain);
     return 0;
   }
   if (list->count == DOMAIN_LIST_MAX) {
-    domain_clear (&domain);
+    domain_reset (&domain);
     return fault_set (f, FAULT_PROTO, 0,
                       "the engine lists more than %d storage domains",
                       DOMAIN_LIST_MAX);
@@ -185,7 +185,7 @@ domain_list_free (struct domain_list *list)
   if (list == NULL)
     return;
   for (size_t i = 0; i < list->count; i++)
-    domain_clear (&list->items[i]);
+    domain_reset (&list->items[i]);
   free (list->items);
   free (list);
 }

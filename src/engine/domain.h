@@ -73,5 +73,7 @@ int domain_mount_dir (const struct domain *domain,
 
 int domain_parse (const struct doc_node *node, struct domain *domain,
                   struct fault *f);
+/* Free what DOMAIN holds, not DOMAIN itself. */
+void domain_reset (struct domain *domain);
 
 #endif /* ENGINE_DOMAIN_H */

@@ -1,0 +1,5 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The engine client against the lab's engine (storage is a table there).
+set -u
+exec /usr/bin/python3 "$(dirname "$0")/engine.py"
