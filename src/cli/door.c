@@ -42,6 +42,7 @@ door_engine (const struct settings *settings, struct engine **out,
     .run_id = run_id,
     .poll_ms = settings->engine.poll_ms,
     .retry_s = settings->engine.retry_s,
+    .busy_s = settings->engine.busy_s,
   };
 
   if (settings_need_engine (settings, f) != 0)

@@ -67,6 +67,7 @@ static const struct key engine_keys[] = {
   { "password_file", KIND_PATH, ENGINE (password_file), 0, 0, NULL },
   { "password_command", KIND_TEXT, ENGINE (password_command), 0, 0, NULL },
   { "retry", KIND_COUNT, ENGINE (retry_s), 1, 86400, NULL },
+  { "busy", KIND_COUNT, ENGINE (busy_s), 1, 86400, NULL },
   { "poll_ms", KIND_COUNT, ENGINE (poll_ms), 100, 60000, NULL },
 };
 

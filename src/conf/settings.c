@@ -26,6 +26,7 @@ settings_new (const char *path)
   s->file = xstrdup (path);
   s->engine.ca_file = xstrdup (SETTINGS_SYSTEM_CA);
   s->engine.retry_s = 300;
+  s->engine.busy_s = 180;
   s->engine.poll_ms = 1000;
   s->ssh.user = xstrdup ("root");
   s->ssh.connect_timeout_s = 20;

@@ -16,10 +16,10 @@
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/pace.h"
+#include "engine/session.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 
-#define SNAPSHOT_OVF_S 600
 #define SNAPSHOT_STAYS_LOOKS 3
 #define SNAPSHOT_BODY_MAX (1u << 20)
 
@@ -447,7 +447,7 @@ snapshot_get_ovf (struct engine *engine, const char *vm_id,
   *ovf = NULL;
   if (path == NULL)
     return -1;
-  pace_start (&pace, engine, SNAPSHOT_OVF_S);
+  pace_start (&pace, engine, engine->busy_s);
   for (;;) {
     CLEANUP (doc_free) struct doc *doc = NULL;
     const struct doc_node *data;
@@ -461,8 +461,10 @@ snapshot_get_ovf (struct engine *engine, const char *vm_id,
     }
     if (pace_over (&pace))
       return fault_set (f, FAULT_BUSY, 0,
-                        "configuration of snapshot %s: the engine gives none",
-                        snapshot_id);
+                        "configuration of snapshot %s: the engine gives none "
+                        "(asked for %u s), as it does while a disk or the VM "
+                        "is locked: try again later",
+                        snapshot_id, engine->busy_s);
     if (pace_sleep (&pace, f) < 0)
       return -1;
   }

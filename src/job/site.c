@@ -38,6 +38,7 @@ log_in (struct site *site, struct fault *f)
     .run_id = site->run_id,
     .poll_ms = s->engine.poll_ms,
     .retry_s = s->engine.retry_s,
+    .busy_s = s->engine.busy_s,
   };
 
   if (settings_need_engine (s, f) < 0)

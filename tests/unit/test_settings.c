@@ -94,7 +94,7 @@ test_every_key (void **state)
   struct settings *s = load (
       "repository = \"/srv/r\";\n"
       "engine = { url = \"https://e/ovirt-engine/api/\"; ca_file = \"/ca\";\n"
-      "  user = \"a@b\"; password_command = \"x y\"; retry = 7;\n"
+      "  user = \"a@b\"; password_command = \"x y\"; retry = 7; busy = 9;\n"
       "  poll_ms = 100; };\n"
       "ssh = { user = \"bk\"; port = 2222; key_file = \"/k\"; sudo = true;\n"
       "  helper_path = \"/h\"; connect_timeout = 1; stall_timeout = 40;\n"
@@ -119,6 +119,7 @@ test_every_key (void **state)
   assert_string_equal (s->engine.password_command, "x y");
   assert_null (s->engine.password_file);
   assert_int_equal (s->engine.retry_s, 7);
+  assert_int_equal (s->engine.busy_s, 9);
   assert_int_equal (s->engine.poll_ms, 100);
   assert_string_equal (s->ssh.helper_path, "/h");
   assert_int_equal (s->ssh.connect_timeout_s, 1);
