@@ -21,6 +21,7 @@ static const struct command *const commands[] = {
   &cmd_vms,
   &cmd_points,
   &cmd_show,
+  &cmd_verify,
   &cmd_image,
   NULL,
   /* clang-format on */
