@@ -413,10 +413,14 @@ run_guard (struct guard *g, pid_t worker, const sigset_t *watched)
 {
   int signals = signalfd (-1, watched, SFD_CLOEXEC);
 
+  int status;
+
   leave_streams ();
   if (signals >= 0)
     serve (g, worker, signals);
-  return reap (g, worker);
+  status = reap (g, worker);
+  free (g);
+  return status;
 }
 
 static struct beat *

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stat of a descriptor on a dead NFS server hangs for minutes, so a
    descriptor is first judged by what /proc tells for free: the link's text (a
-   regular path?), the flags in fdinfo (for writing?), then the inode, which
-   kernels from 5.14 on print in fdinfo too, compared with what fdinfo says of
-   our own descriptor.  On older ones the link must end in the volume's name;
+   regular path?), the link's mode (for writing?), then the inode, which
+   kernels from 5.14 on print in fdinfo, compared with what fdinfo says of our
+   own descriptor.  On older ones the link must end in the volume's name;
    vdsm's hard links of a template keep that name.  Only what is left is
    compared by stat, and that is on the domain which we read ourselves. */
 #include <config.h>
@@ -115,19 +115,21 @@ static bool
 scan_fd (struct scan *s, const char *name)
 {
   char link[LINK_SIZE_MAX];
-  char info[FDINFO_SIZE_MAX];
+  char info[FDINFO_SIZE_MAX] = "";
   ssize_t n = readlinkat (s->fds, name, link, sizeof link - 1);
-  uint64_t flags;
+  struct stat st;
 
   if (n <= 0 || link[0] != '/')
     return false;
   link[n] = '\0';
   if (strncmp (link, "/dev/", 5) == 0 || strncmp (link, "/proc/", 6) == 0)
     return false;
-  if (read_small (s->infos, name, info, sizeof info) < 0
-      || !info_number (info, "flags:", 8, &flags)
-      || (flags & O_ACCMODE) == O_RDONLY)
+  /* the link's own mode says how the descriptor was opened */
+  if (fstatat (s->fds, name, &st, AT_SYMLINK_NOFOLLOW) < 0
+      || (st.st_mode & S_IWUSR) == 0)
     return false;
+  if (s->infos >= 0 && read_small (s->infos, name, info, sizeof info) < 0)
+    info[0] = '\0';
   return match (s, name, link, info);
 }
 
@@ -164,7 +166,7 @@ scan_process (struct scan *s, int pid_fd)
       rc = 1;
     errno = 0;
   }
-  if (rc == 0 && (infos < 0 || (errno != 0 && !gone (errno))))
+  if (rc == 0 && errno != 0 && !gone (errno))
     rc = -1;
   closedir (dir);
   return rc;

@@ -9,6 +9,8 @@
 #include "base/fault.h"
 #include "remote/meta.h"
 #include "remote/path.h"
+#include "remote/send.h"
+#include "remote/volume.h"
 
 #define SD "0a1b2c3d-0000-4000-8000-000000000001"
 #define IMG "0a1b2c3d-0000-4000-8000-000000000002"
@@ -197,14 +199,179 @@ test_path (void **state)
   }
 }
 
+/* One change of what vdsm or the engine says at a time. */
+static void
+test_volume (void **state)
+{
+  static const struct {
+    const char *key; /* NULL: as it should be */
+    const char *value;
+    enum fault_code code;
+  } table[] = {
+    { NULL, NULL, FAULT_NONE },
+    { "DOMAIN", IMG, FAULT_CORRUPT },
+    { "IMAGE", SD, FAULT_CORRUPT },
+    { "PUUID", SD, FAULT_CORRUPT },
+    { "PUUID", UUID_BLANK, FAULT_CORRUPT },
+    { "FORMAT", "RAW", FAULT_CORRUPT },
+    { "CAP", "8192", FAULT_CORRUPT },
+    { "LEGALITY", "ILLEGAL", FAULT_BUSY },
+    { "LEGALITY", "FAKE", FAULT_BUSY },
+    { "VOLTYPE", "LEAF", FAULT_CORRUPT },
+    { "VOLTYPE", "SHARED", FAULT_CORRUPT },
+    { "DISKTYPE", "SCRD", FAULT_CORRUPT },
+    { "DISKTYPE", "OVFS", FAULT_CORRUPT },
+    { "DISKTYPE", "MEMM", FAULT_CORRUPT },
+    { "DISKTYPE", "HEVD", FAULT_CORRUPT },
+    { "DISKTYPE", "2", FAULT_NONE },
+  };
+  static const char *const lines[][2] = {
+    { "CAP", "4096" },   { "DISKTYPE", "DATA" },    { "DOMAIN", SD },
+    { "FORMAT", "COW" }, { "IMAGE", IMG },          { "LEGALITY", "LEGAL" },
+    { "PUUID", PAR },    { "VOLTYPE", "INTERNAL" },
+  };
+  const struct msg_layer want = { .image = IMG,
+                                  .parent = PAR,
+                                  .format = MSG_COW,
+                                  .voltype = MSG_INTERNAL,
+                                  .legality = MSG_LEGAL,
+                                  .capacity = 4096 };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (table); i++) {
+    struct fault f = FAULT_INIT;
+    char text[1024] = "";
+    struct meta m;
+
+    for (size_t k = 0; k < COUNT_OF (lines); k++) {
+      bool changed
+          = table[i].key != NULL && strcmp (table[i].key, lines[k][0]) == 0;
+
+      snprintf (text + strlen (text), sizeof text - strlen (text), "%s=%s\n",
+                lines[k][0], changed ? table[i].value : lines[k][1]);
+    }
+    strcat (text, "EOF\n");
+    assert_int_equal (meta_parse (text, strlen (text), &m, &f), 0);
+    assert_int_equal (volume_check (&m, SD, &want, &f),
+                      table[i].code == FAULT_NONE ? 0 : -1);
+    if (f.code != table[i].code)
+      fail_msg ("case %zu: %s", i, f.text);
+  }
+}
+
+/* A template's base keeps the template's image; nothing else does. */
+static void
+test_volume_owner (void **state)
+{
+  static const struct {
+    enum meta_voltype voltype;
+    const char *image, *owner, *meta_image;
+    bool right;
+  } table[] = {
+    { META_INTERNAL, IMG, "", IMG, true },
+    { META_INTERNAL, IMG, "", SP, false },
+    { META_INTERNAL, IMG, SP, SP, true },
+    { META_SHARED, IMG, "", SP, true },
+    { META_SHARED, IMG, SP, SP, true },
+    { META_SHARED, IMG, SP, IMG, false },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (table); i++) {
+    struct fault f = FAULT_INIT;
+    struct meta m = { .domain = SD,
+                      .parent = UUID_BLANK,
+                      .disktype = "DATA",
+                      .legality = META_LEGAL,
+                      .voltype = table[i].voltype };
+    struct msg_layer want = { .parent = UUID_BLANK,
+                              .format = MSG_RAW,
+                              .voltype = MSG_INTERNAL | MSG_SHARED,
+                              .legality = MSG_LEGAL };
+
+    strcpy (m.image, table[i].meta_image);
+    strcpy (want.image, table[i].image);
+    strcpy (want.owner, table[i].owner);
+    assert_int_equal (volume_check (&m, SD, &want, &f),
+                      table[i].right ? 0 : -1);
+  }
+}
+
+static void
+test_size_fits (void **state)
+{
+  static const struct {
+    uint64_t virtual_size, capacity;
+    bool fits;
+  } table[] = {
+    { 0, 0, true },           { 4096, 4096, true },     { 4608, 4608, true },
+    { 4608, 8192, true },     { 8191, 8192, true },     { 4097, 8192, true },
+    { 4096, 8192, false },    { 4608, 4096, false },    { 8192, 4096, false },
+    { 4608, 5120, false },    { 0, 4096, false },       { 1, 0, false },
+    { UINT64_MAX, 0, false }, { 0, UINT64_MAX, false },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (table); i++)
+    assert_int_equal (
+        volume_size_fits (table[i].virtual_size, table[i].capacity),
+        table[i].fits);
+}
+
+#define A "0a1b2c3d-0000-4000-8000-00000000000a"
+#define B "0a1b2c3d-0000-4000-8000-00000000000b"
+#define C "0a1b2c3d-0000-4000-8000-00000000000c"
+
+static void
+test_chain (void **state)
+{
+  static const struct {
+    const char *text; /* volume, parent and format of each, one letter each */
+    bool part, right;
+  } table[] = {
+    { "a-r", false, true },         { "a-q", false, true },
+    { "cbq baq a-r", false, true }, { "cbq baq a-q", false, true },
+    { "cbq baq", false, false },    { "cbq baq", true, true },
+    { "cbq", true, true },          { "cbq", false, false },
+    { "cbq a-r", false, false },    { "cbq a-r", true, false },
+    { "cbq bcq", true, false },     { "ccq", true, false },
+    { "caq acq caq", true, false }, { "cbr baq a-r", false, false },
+    { "c-q baq", true, false },     { "a-r", true, true },
+    { "car a-r", false, false },    { "car", true, false },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (table); i++) {
+    struct fault f = FAULT_INIT;
+    struct msg_layer layers[4] = { 0 };
+    struct msg_open_read m
+        = { .layers = layers, .flags = table[i].part ? MSG_READ_KEEP_ZERO : 0 };
+
+    for (const char *p = table[i].text;; p += 4) {
+      struct msg_layer *l = &layers[m.layer_count++];
+
+      strcpy (l->volume, p[0] == 'a' ? A : p[0] == 'b' ? B : C);
+      strcpy (l->parent, p[1] == '-'   ? UUID_BLANK
+                         : p[1] == 'a' ? A
+                         : p[1] == 'b' ? B
+                                       : C);
+      l->format = p[2] == 'r' ? MSG_RAW : MSG_COW;
+      if (p[3] == '\0')
+        break;
+    }
+    if ((send_check_chain (&m, &f) == 0) != table[i].right)
+      fail_msg ("%s: %s", table[i].text, f.text);
+  }
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_meta),
-    cmocka_unit_test (test_meta_values),
-    cmocka_unit_test (test_meta_sizes),
-    cmocka_unit_test (test_path),
+    cmocka_unit_test (test_meta),       cmocka_unit_test (test_meta_values),
+    cmocka_unit_test (test_meta_sizes), cmocka_unit_test (test_path),
+    cmocka_unit_test (test_volume),     cmocka_unit_test (test_volume_owner),
+    cmocka_unit_test (test_size_fits),  cmocka_unit_test (test_chain),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One conversation with the controller.  Three kinds of threads:
+
+     reader   the first one: takes frames in, watches the heartbeat, and ends
+              the process when the controller is gone; never blocks on storage
+              or on the way out
+     control  one: answers requests in the order in which they came
+     workers  work.h: READ, WRITE and CHECK in pieces
+
+   What is open (reading, writing) belongs to the control thread. */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "remote/guard.h"
+#include "remote/peer.h"
+#include "remote/work.h"
+#include "wire/msg.h"
+
+struct buf;
+struct fault;
+struct reading;
+struct writing;
+
+#define SESSION_REQUESTS_MAX 128
+#define SESSION_BUFFERS 20 /* DATA frames that are held; 1 MiB each */
+
+/* A frame from the controller. */
+struct session_request {
+  struct frame frame;
+  struct buf *payload; /* of a control frame */
+  struct session_request *link;
+};
+
+/* The memory of a DATA frame on its way to storage. */
+struct session_buffer {
+  struct frame frame;
+  uint8_t table[FRAME_TABLE_MAX];
+  uint8_t *coded; /* FRAME_RAW_MAX bytes, aligned */
+  struct session_buffer *link;
+};
+
+struct session {
+  struct guard *guard;
+  struct work *work;
+  struct peer peer;
+  bool unlinked;
+  struct msg_hello hello; /* version 0 until it came */
+  struct reading *reading;
+  struct writing *writing; /* changed by control, under lock */
+  unsigned stop_count;     /* test hook: times the phase was reached */
+
+  pthread_mutex_t lock; /* of the rest, and of changes to writing */
+  pthread_cond_t changed;
+  struct session_request *first;
+  struct session_request *last;
+  unsigned requests;
+  bool done;                      /* control has answered BYE */
+  struct session_buffer *buffers; /* free ones */
+  bool have_buffers;
+};
+
+/* Talk over descriptors 0 and 1 until it is over; the exit status. */
+int session_run (struct guard *g, bool unlinked);
+
+/* Take and give back the memory of DATA frames; made at the first call of
+   session_need_buffers. */
+int session_need_buffers (struct session *s, struct fault *f);
+void session_give_buffer (struct session *s, struct session_buffer *b);
+
+/* Test hook: die here when the controller asked for it ("phase" or "phase:N":
+   the Nth time). */
+void session_stop (struct session *s, const char *phase);
+
+#endif /* SESSION_H */
