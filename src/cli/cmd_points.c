@@ -21,10 +21,9 @@
 #include "repo/point.h"
 
 static const struct table_column columns[] = {
-  { "POINT", TABLE_LEFT },   { "LOCAL TIME", TABLE_LEFT },
-  { "KIND", TABLE_LEFT },    { "CONSISTENCY", TABLE_LEFT },
-  { "DISKS", TABLE_RIGHT },  { "SIZE", TABLE_RIGHT },
-  { "STORED", TABLE_RIGHT },
+  { "POINT", TABLE_LEFT }, { "LOCAL TIME", TABLE_LEFT },
+  { "KIND", TABLE_LEFT },  { "CONSISTENCY", TABLE_ELASTIC },
+  { "SIZE", TABLE_RIGHT }, { "STORED", TABLE_RIGHT },
 };
 
 static void
@@ -37,17 +36,16 @@ add_row (struct table *t, const struct point *p)
 
   output_time (pointinfo_time (p), when);
   table_cell (t, name);
-  table_cell (t, when);
+  table_cellf (t, "%.16s", when); /* to the minute: the stamp has the rest */
   if (m == NULL) {
     table_cell (t, "damaged");
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
       table_cell (t, NULL);
     return;
   }
   pointinfo_totals (p, &totals);
   table_cell (t, manifest_kind_name (m->kind));
   table_cell (t, manifest_consistency_name (m->consistency));
-  table_cellf (t, "%zu", m->disk_count);
   table_cell_size (t, totals.virtual_size);
   table_cell_size (t, totals.stored);
 }

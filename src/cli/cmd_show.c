@@ -23,6 +23,13 @@
 
 /* ---- JSON ---- */
 
+/* Fields that are "" while they are not known. */
+static void
+put_known (struct json *j, const char *name, const char *value)
+{
+  json_string (j, name, value != NULL && value[0] != '\0' ? value : NULL);
+}
+
 static void
 put_disk (struct json *j, const struct manifest_disk *d)
 {
@@ -39,9 +46,9 @@ put_disk (struct json *j, const struct manifest_disk *d)
   json_bool (j, "sparse", d->sparse);
   json_u64 (j, "virtual_size", d->virtual_size);
   json_u64 (j, "provisioned_size", d->provisioned_size);
-  json_string (j, "domain_id", d->storage_domain_id);
+  put_known (j, "domain_id", d->storage_domain_id);
   json_string (j, "domain", d->storage_domain_name);
-  json_string (j, "volume_id", d->volume_id);
+  put_known (j, "volume_id", d->volume_id);
   json_string (j, "file", d->file);
   json_u64 (j, "stored", d->bytes);
   json_u64 (j, "data", d->data);
@@ -103,8 +110,8 @@ print_json (const struct point *p)
   json_string (&j, "program", m->program);
   json_string (&j, "engine_url", m->engine_url);
   json_string (&j, "engine_id", m->engine_id);
-  json_string (&j, "snapshot_id", m->snapshot_id);
-  json_string (&j, "finished", m->finished);
+  put_known (&j, "snapshot_id", m->snapshot_id);
+  put_known (&j, "finished", m->finished);
   json_string (&j, "cluster_id", m->cluster_id);
   json_string (&j, "cluster", m->cluster_name);
   json_string (&j, "host_id", m->host_id);
@@ -246,7 +253,8 @@ print_text (const struct point *p)
         m->parent[0] != '\0' ? " on " : "", m->parent);
   line_if ("reason", m->reason);
   line ("consistency", "%s", manifest_consistency_name (m->consistency));
-  line ("size", "%s in %zu disks, %s stored here", size, m->disk_count, stored);
+  line ("size", "%s in %zu disk%s, %s stored here", size, m->disk_count,
+        m->disk_count == 1 ? "" : "s", stored);
   line_if ("engine", m->engine_url);
   line_if ("cluster", m->cluster_name);
   line_if ("host", m->host_name);

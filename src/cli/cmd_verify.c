@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cancel.h"
 #include "base/cleanup.h"
@@ -24,6 +25,8 @@
 #include "repo/place.h"
 #include "repo/point.h"
 #include "repo/verify.h"
+
+#define NO_DECODER "none: " /* see struct verify_disk */
 
 static const struct args_option verify_options[] = {
   { "quick", 0, NULL, "digests and structure only, no second decoder" },
@@ -109,12 +112,14 @@ static void
 print_disk (const struct verify_disk *d)
 {
   CLEANUP_FREE char *alias = output_clean (d->alias != NULL ? d->alias : d->id);
+  bool undecoded = strncmp (d->decoder, NO_DECODER, sizeof NO_DECODER - 1) == 0;
   char data[OUTPUT_WORD_SIZE];
 
   output_size (d->data, data);
   if (d->good)
-    printf ("  %s: good: %" PRIu64 " blocks (%s), decoded by %s\n", alias,
-            d->blocks, data, d->decoder);
+    printf ("  %s: good: %" PRIu64 " blocks (%s), %s%s\n", alias, d->blocks,
+            data, undecoded ? "not decoded: " : "decoded by ",
+            d->decoder + (undecoded ? sizeof NO_DECODER - 1 : 0));
   else
     printf ("  %s: BAD: %" PRIu64 " of %" PRIu64 " blocks (%s): %s\n", alias,
             d->bad, d->blocks, data, d->fault.text);
@@ -149,7 +154,6 @@ verify_one (struct job *job, const struct point *point, struct fault *f)
   struct observer_result result = { .state = OBSERVER_DONE };
 
   job->how.opaque = &current;
-  progress_phase (job->progress, name, "verify", NULL);
   if (point->manifest == NULL)
     fault_set (&own, FAULT_CORRUPT, 0, "%s",
                point->damage != NULL ? point->damage : "damaged manifest");
