@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One SSH connection to a hypervisor, and the programs that run over it.  The
-   one place that knows libssh.
+/* One SSH connection to a hypervisor.  The one place that knows libssh.
 
    The host's key must be one of those that the engine told (pinned, never
    trusted on first use).  No file of the user's ~/.ssh is read and no agent is
-   asked.  Every wait ends on a stop of the user (FAULT_CANCELLED), and when no
-   byte came for stall_s seconds (FAULT_NET).
+   asked.
 
-   Thread use: a conn and its chans belong to one thread at a time. */
+   Thread use: a conn and the chans on it belong to one thread at a time. */
 #ifndef CONN_H
 #define CONN_H
 
@@ -19,12 +17,11 @@
 #include "base/cleanup.h"
 
 struct conn;
-struct conn_chan;
+struct conn_raw;
 struct fault;
 
 #define CONN_CONNECT_S 20
 #define CONN_STALL_S 120
-#define CONN_STDERR_MAX 4096 /* the last bytes are kept */
 
 struct conn_params {
   const char *name;     /* of the host, for messages */
@@ -36,64 +33,57 @@ struct conn_params {
   const char *const *hostkeys;
   size_t hostkey_count;
   unsigned connect_s;  /* until authenticated; 0 = CONN_CONNECT_S */
-  unsigned stall_s;    /* 0 = CONN_STALL_S */
+  unsigned stall_s;    /* no byte for so long = FAULT_NET; 0 = CONN_STALL_S */
   const char *ciphers; /* NULL = AES-GCM first */
 };
 
 /* Connect, compare the host's key, authenticate.  FAULT_NET when the host does
-   not answer, FAULT_HOSTKEY, FAULT_AUTH, FAULT_CONF (key file, key lines),
+   not answer, FAULT_HOSTKEY, FAULT_AUTH, FAULT_CONF (key file),
    FAULT_CANCELLED.  The strings of PARAMS are copied. */
 int conn_open (const struct conn_params *params, struct conn **conn,
                struct fault *f);
-/* Closes its chans' connection too; they may only be freed after it.  NULL is
-   a no-op. */
+/* All chans on it must have been freed.  NULL is a no-op. */
 void conn_close (struct conn *c);
 CLEANUP_DEFINE (conn_close, struct conn);
 const char *conn_name (const struct conn *c);
+const char *conn_user (const struct conn *c);
+uint64_t conn_stall_ms (const struct conn *c);
 /* The cipher that was agreed on ("aes128-gcm@openssh.com"). */
 const char *conn_cipher (const struct conn *c);
 /* False after an error that broke the connection. */
 bool conn_alive (const struct conn *c);
+/* Give it up: nothing more is tried on it. */
+void conn_kill (struct conn *c);
 
-/* Run COMMAND by the user's shell on the host. */
-int conn_exec (struct conn *c, const char *command, struct conn_chan **chan,
-               struct fault *f);
-/* Close and free; the program on the host sees the end of its stdin.  NULL is
-   a no-op. */
-void conn_chan_free (struct conn_chan *ch);
-CLEANUP_DEFINE (conn_chan_free, struct conn_chan);
+/* A running command, in single steps for chan.c, which adds the stall timer.
+   -1 of these is FAULT_NET, the connection is then broken, or
+   FAULT_CANCELLED. */
 
-/* Wait up to WAIT_MS for bytes of the program's stdout or its end: 1, or 0
-   when there is nothing yet, or -1.  The stall timer runs on between calls. */
-int conn_wait (struct conn_chan *ch, unsigned wait_ms, struct fault *f);
-/* Restart the stall timer: call it when silence until now was expected. */
-void conn_expect (struct conn_chan *ch);
-/* At least one and at most SIZE bytes of stdout; 0 at its end. */
-ssize_t conn_read (struct conn_chan *ch, void *data, size_t size,
-                   struct fault *f);
-/* At most SIZE bytes that are there without waiting; 0 when none are (or at
-   the end: see conn_eof). */
-ssize_t conn_read_now (struct conn_chan *ch, void *data, size_t size,
-                       struct fault *f);
-bool conn_eof (const struct conn_chan *ch);
-/* All SIZE bytes to the program's stdin.  FAULT_REMOTE when the program has
-   ended. */
-int conn_write (struct conn_chan *ch, const void *data, size_t size,
-                struct fault *f);
-/* No more bytes for stdin. */
-int conn_send_eof (struct conn_chan *ch, struct fault *f);
-/* Read away what is left of stdout and wait for the exit status (128 + N
-   after signal N). */
-int conn_finish (struct conn_chan *ch, int *status, struct fault *f);
-/* What the program has written to stderr so far: its last CONN_STDERR_MAX
-   bytes as one line ("; " for line ends), "" when nothing.  Owned by CH. */
-const char *conn_stderr (struct conn_chan *ch);
-/* All bytes that came for this chan, and that its session read. */
-uint64_t conn_received (const struct conn_chan *ch);
+/* Gets what the program writes to stderr. */
+typedef void (*conn_stderr_fn) (void *opaque, const char *data, size_t size);
 
-/* Run COMMAND, collect at most MAX bytes of its stdout as a string that the
-   caller frees (more: FAULT_PROTO), and its exit status. */
-int conn_run (struct conn *c, const char *command, size_t max, char **out,
-              int *status, struct fault *f);
+int conn_raw_open (struct conn *c, const char *command, conn_stderr_fn fn,
+                   void *opaque, struct conn_raw **raw, struct fault *f);
+void conn_raw_free (struct conn_raw *r);
+/* Bytes of stdout, waiting at most WAIT_MS for the first; 0 when none came
+   (see conn_raw_ended).  A SIZE over CONN_READ_MAX grows the
+   window to SIZE (libssh 0.10). */
+ssize_t conn_raw_read (struct conn_raw *r, void *data, size_t size,
+                       unsigned wait_ms, struct fault *f);
+#define CONN_READ_MAX (512u * 1024) /* a larger size grows the window */
+/* The program has closed its stdout and all of it was read. */
+bool conn_raw_ended (const struct conn_raw *r);
+/* As many bytes to stdin as the window allows now, maybe 0. */
+ssize_t conn_raw_write (struct conn_raw *r, const void *data, size_t size,
+                        struct fault *f);
+int conn_raw_send_eof (struct conn_raw *r, struct fault *f);
+/* Bytes wait to be handed to the kernel. */
+bool conn_raw_unsent (const struct conn_raw *r);
+/* Let the library send and receive for at most WAIT_MS. */
+int conn_raw_pump (struct conn_raw *r, unsigned wait_ms, struct fault *f);
+/* Exit status of the program (128 + N after signal N), -1 = not yet known;
+   GONE: nor will it ever be. */
+int conn_raw_status (const struct conn_raw *r, bool *gone);
+struct conn *conn_raw_conn (const struct conn_raw *r);
 
 #endif /* CONN_H */

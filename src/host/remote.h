@@ -22,8 +22,7 @@ struct fault;
 struct remote;
 
 #define REMOTE_HEARTBEAT_S 30
-#define REMOTE_OUTSTANDING_MAX 64            /* READs that were submitted */
-#define REMOTE_HELPER_MAX (4u * 1024 * 1024) /* size of the helper binary */
+#define REMOTE_OUTSTANDING_MAX 64 /* READs that were submitted */
 
 struct remote_options {
   bool sudo;                /* start it by "sudo -n" */
