@@ -25,7 +25,7 @@ CHAINLIFT_HELPER=$BUILD/remote/chainlift-remote
 WORK=$(mktemp -d)
 LAB=$WORK/lab
 export BUILD CHAINLIFT_HELPER TOP WORK LAB
-trap 'sh tests/lab/lab.sh down "$LAB" >/dev/null 2>&1; rm -rf "$WORK"' EXIT
+trap 'sh tests/lab/lab.sh down "$LAB" >/dev/null 2>&1; rm -rf --one-file-system "$WORK"' EXIT
 trap 'exit 130' INT TERM
 
 step "An engine, two hypervisors and a running VM whose guest keeps writing"

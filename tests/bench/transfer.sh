@@ -19,6 +19,6 @@ BUILD=$TOP/build-bench
 CHAINLIFT_HELPER=$BUILD/remote/chainlift-remote
 WORK=$(mktemp -d)
 export BUILD CHAINLIFT_HELPER WORK
-trap 'sh tests/lab/lab.sh down "$WORK/lab" >/dev/null 2>&1; rm -rf "$WORK"' EXIT
+trap 'sh tests/lab/lab.sh down "$WORK/lab" >/dev/null 2>&1; rm -rf --one-file-system "$WORK"' EXIT
 trap 'exit 130' INT TERM
 /usr/bin/python3 tests/bench/transfer.py "$@"

@@ -59,7 +59,7 @@ at_exit ()
   echo "$CLEANUP_LIST" | while IFS= read -r command; do
     [ -z "$command" ] || eval "$command"
   done
-  rm -rf "$WORK"
+  rm -rf --one-file-system "$WORK"
   exit "$status"
 }
 trap at_exit EXIT
