@@ -288,7 +288,9 @@ line_limit (void)
 {
   struct winsize size;
 
-  if (ioctl (STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 3)
+  if (ioctl (STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0)
+    return LINES_MAX; /* a terminal that does not know */
+  if (size.ws_row < 3)
     return 1;
   return size.ws_row - 1u < LINES_MAX ? size.ws_row - 1u : LINES_MAX;
 }
