@@ -17,11 +17,15 @@
 
 static const struct command *const commands[] = {
   /* clang-format off */
+  &cmd_config_check,
   &cmd_hosts,
   &cmd_vms,
+  &cmd_backup,
   &cmd_points,
   &cmd_show,
   &cmd_verify,
+  &cmd_restore,
+  &cmd_leftovers,
   &cmd_image,
   NULL,
   /* clang-format on */
