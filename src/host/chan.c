@@ -316,11 +316,11 @@ chan_stderr (struct chan *ch)
 
 int
 chan_run (struct conn *c, const char *command, size_t max, char **out,
-          char **errors, int *status, struct fault *f)
+          size_t *size, char **errors, int *status, struct fault *f)
 {
   CLEANUP (chan_free) struct chan *ch = NULL;
   struct buf b;
-  uint8_t part[4096];
+  uint8_t part[32768];
   ssize_t n;
 
   if (chan_open (c, command, &ch, f) < 0 || chan_send_eof (ch, f) < 0)
@@ -340,6 +340,8 @@ chan_run (struct conn *c, const char *command, size_t max, char **out,
                       conn_name (c), max);
   }
   *out = (char *)b.data;
+  if (size != NULL)
+    *size = b.size - 1;
   if (errors != NULL)
     *errors = xstrdup (chan_stderr (ch));
   return 0;

@@ -49,10 +49,11 @@ const char *chan_stderr (struct chan *ch);
 /* All bytes of stdout that were read. */
 uint64_t chan_received (const struct chan *ch);
 
-/* Run COMMAND, collect at most MAX bytes of its stdout as a string that the
-   caller frees (more: FAULT_PROTO), and its exit status.  ERRORS, when not
-   NULL, gets its stderr as one line, also the caller's. */
+/* Run COMMAND, collect at most MAX bytes of its stdout (more: FAULT_PROTO), with
+   a NUL behind them, which the caller frees, and its exit status.  SIZE, when
+   not NULL, gets their count; ERRORS, when not NULL, stderr as one line, also
+   the caller's. */
 int chan_run (struct conn *c, const char *command, size_t max, char **out,
-              char **errors, int *status, struct fault *f);
+              size_t *size, char **errors, int *status, struct fault *f);
 
 #endif /* CHAN_H */

@@ -27,7 +27,6 @@
 #include "host/chan.h"
 #include "host/conn.h"
 #include "host/push.h"
-#include "wire/digest.h"
 
 enum {
   NONCE = 16,       /* hexadecimal digits */
@@ -56,7 +55,7 @@ static const char push_script[]
       "read x && [ \"$x\" = $n ] || exit 1; "
       "chmod 700 $h; "
       "e=$($h --selftest 2>&1 </dev/null); r=$?; "
-      "if [ $r -eq 0 ]; then echo $n ok; exec $h --pushed; fi; "
+      "if [ $r -eq 0 ]; then echo $n ok; exec $h --unlink $h; fi; "
       "rm -rf $d; d=; echo $n no $b $r \"$e\"; "
       "done; echo $n end; exit 126";
 
@@ -317,29 +316,40 @@ path_is_plain (const char *path)
   return path[0] == '/' && path[strspn (path, plain)] == '\0';
 }
 
-/* LOCAL's digest must stand in what the placed one says of itself. */
+/* The bytes of the placed one must be those of LOCAL: another version would
+   speak another protocol. */
 static int
-compare_version (struct conn *c, const char *path, const char *local,
-                 const char *version, struct fault *f)
+compare_placed (struct conn *c, const char *path, const char *local, bool sudo,
+                struct fault *f)
 {
+  CLEANUP_FREE char *command
+      = xasprintf ("exec %scat %s", sudo ? "sudo -n " : "", path);
   CLEANUP_FREE char *binary = NULL;
-  uint8_t digest[DIGEST_SIZE];
-  char text[2 * DIGEST_SIZE + 1];
+  CLEANUP_FREE char *placed = NULL;
+  CLEANUP_FREE char *errors = NULL;
   size_t size;
+  size_t placed_size;
+  int status = 0;
 
   binary = read_helper (local, &size, f);
-  if (binary == NULL)
+  if (binary == NULL
+      || chan_run (c, command, PUSH_HELPER_MAX, &placed, &placed_size, &errors,
+                   &status, f)
+             < 0)
     return -1;
-  digest_bytes (binary, size, digest);
-  digest_format (digest, text);
-  if (strncmp (version, "chainlift-remote ", 17) == 0
-      && strstr (version, text) != NULL)
-    return 0;
-  return fault_set (f, FAULT_REMOTE, 0,
-                    "host %s: ssh.helper_path %s is not the helper of this "
-                    "version (%s, digest %s): it says %.100s; copy the new one "
-                    "there",
-                    conn_name (c), path, local, text, version);
+  if (sudo && explain_sudo (c, errors, f) < 0)
+    return -1;
+  if (status != 0)
+    return fault_set (f, FAULT_REMOTE, 0,
+                      "host %s: ssh.helper_path %s: status %d: %s; copy %s "
+                      "there with mode 755",
+                      conn_name (c), path, status, errors, local);
+  if (size != placed_size || memcmp (binary, placed, size) != 0)
+    return fault_set (f, FAULT_REMOTE, 0,
+                      "host %s: ssh.helper_path %s is not the helper of this "
+                      "version; copy %s there with mode 755",
+                      conn_name (c), path, local);
+  return 0;
 }
 
 int
@@ -347,9 +357,9 @@ push_start_placed (struct conn *c, const char *path, const char *local,
                    bool sudo, struct chan **chan, struct fault *f)
 {
   const char *prefix = sudo ? "sudo -n " : "";
-  CLEANUP_FREE char *ask = NULL;
-  CLEANUP_FREE char *start = NULL;
-  CLEANUP_FREE char *version = NULL;
+  CLEANUP_FREE char *test = xasprintf ("exec %s%s --selftest", prefix, path);
+  CLEANUP_FREE char *start = xasprintf ("exec %s%s", prefix, path);
+  CLEANUP_FREE char *out = NULL;
   CLEANUP_FREE char *errors = NULL;
   int status = 0;
 
@@ -358,22 +368,16 @@ push_start_placed (struct conn *c, const char *path, const char *local,
                       "ssh.helper_path %s is not an absolute path of letters, "
                       "digits and ._-+ alone",
                       path);
-  ask = xasprintf ("%s%s --version", prefix, path);
-  start = xasprintf ("exec %s%s", prefix, path);
-  if (chan_run (c, ask, LINE_MAX_, &version, &errors, &status, f) < 0)
+  if (compare_placed (c, path, local, sudo, f) < 0
+      || chan_run (c, test, LINE_MAX_, &out, NULL, &errors, &status, f) < 0)
     return -1;
-  if (status != 0) {
-    if (sudo && explain_sudo (c, errors, f) < 0)
-      return -1;
+  if (status != 0)
     return fault_set (f, FAULT_REMOTE, 0,
                       "host %s: ssh.helper_path %s does not run (status %d: "
-                      "%s); copy the helper there with mode 755, on a file "
-                      "system without noexec, and trust it with fapolicyd-cli "
-                      "--file add where fapolicyd runs",
+                      "%s); give it mode 755 on a file system without noexec, "
+                      "and trust it with fapolicyd-cli --file add where "
+                      "fapolicyd runs",
                       conn_name (c), path, status, errors);
-  }
-  if (compare_version (c, path, local, version, f) < 0)
-    return -1;
   return chan_open (c, start, chan, f);
 }
 
@@ -387,7 +391,8 @@ push_probe (struct conn *c, bool sudo, char **lines, struct fault *f)
   char *out = NULL;
   int status = 0;
 
-  if (chan_run (c, command, PUSH_PROBE_MAX, &out, &errors, &status, f) < 0)
+  if (chan_run (c, command, PUSH_PROBE_MAX, &out, NULL, &errors, &status, f)
+      < 0)
     return -1;
   if (status != 0) {
     free (out);

@@ -5,10 +5,8 @@
 
    The helper is called
      chainlift-remote --selftest     it can run here: exit status 0
-     chainlift-remote --version      one line, "chainlift-remote VERSION DIGEST",
-                                     DIGEST = XXH3-128 of its own file
-     chainlift-remote --pushed       serve, after removing its own file and the
-                                     directory that this file is in
+     chainlift-remote --unlink PATH  serve, after removing PATH, which is its
+                                     own file, and the directory it is in
      chainlift-remote                serve
 */
 #ifndef PUSH_H
@@ -28,7 +26,8 @@ struct fault;
    FAULT_REMOTE with the next step when the host forbids it. */
 int push_start (struct conn *c, const char *local, bool sudo,
                 struct chan **chan, struct fault *f);
-/* Start the one at PATH on the host, which must be the same as LOCAL. */
+/* Start the one at PATH on the host, which must be the same, byte for
+   byte, as LOCAL. */
 int push_start_placed (struct conn *c, const char *path, const char *local,
                        bool sudo, struct chan **chan, struct fault *f);
 /* What went wrong when a command begun by push_* ended with STATUS: sudo and

@@ -7,7 +7,6 @@
      fault-read fault-session silent die exit noise */
 #include <config.h>
 
-#include <fcntl.h>
 #include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
@@ -230,23 +229,9 @@ main (int argc, char **argv)
       fprintf (stderr, "%s: %s\n", argv[0], why);
     return why != NULL ? 126 : 0;
   }
-  if (argc > 1 && strcmp (argv[1], "--version") == 0) {
-    size_t size = 0;
-    char *self = fdio_slurp (AT_FDCWD, argv[0], 8u << 20, &size, NULL);
-    uint8_t digest[DIGEST_SIZE];
-    char text[2 * DIGEST_SIZE + 1];
-
-    if (self == NULL)
-      return FAULT_IO;
-    digest_bytes (self, size, digest);
-    digest_format (digest, text);
-    free (self);
-    printf ("chainlift-remote 0 %s\n", text);
-    return 0;
-  }
-  if (argc > 1 && strcmp (argv[1], "--pushed") == 0) {
-    unlink (argv[0]);
-    rmdir (dirname (argv[0]));
+  if (argc > 2 && strcmp (argv[1], "--unlink") == 0) {
+    unlink (argv[2]);
+    rmdir (dirname (argv[2]));
   }
   data = xmalloc (FRAME_RAW_MAX);
   packed = xmalloc (pack_bound (FRAME_RAW_MAX));

@@ -47,7 +47,7 @@ run (struct conn *c, char **argv, struct fault *f)
   CLEANUP_FREE char *errors = NULL;
   int status;
 
-  if (chan_run (c, argv[0], 65536, &out, &errors, &status, f) < 0)
+  if (chan_run (c, argv[0], 65536, &out, NULL, &errors, &status, f) < 0)
     return -1;
   printf ("%sstatus %d stderr %s\n", out, status, errors);
   return 0;
