@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -43,6 +44,7 @@
 #define MEMORY_MAX (UINT64_C (1) << 30)
 #define CPU_MAX_S (7 * 24 * 3600)
 #define FDS_MAX 4096
+#define TITLE_SIZE 320
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #  define SANITIZED 1
@@ -55,6 +57,7 @@
 enum request_op {
   REQUEST_SCAN = 1,
   REQUEST_DIE = 2,
+  REQUEST_TITLE = 3,
 };
 
 /* Both ends are the same binary on the same machine: structs travel as they
@@ -62,7 +65,10 @@ enum request_op {
 struct request {
   uint32_t op;
   uint32_t count;
-  struct scan_file files[SCAN_FILES_MAX];
+  union {
+    struct scan_file files[SCAN_FILES_MAX];
+    char title[TITLE_SIZE];
+  };
 };
 
 struct reply {
@@ -128,16 +134,6 @@ guard_name (int argc, char **argv, char **env)
   title.size = (size_t)(end - argv[0]);
 }
 
-void
-guard_title (struct guard *g, const char *run_id)
-{
-  char text[300];
-
-  (void)g;
-  snprintf (text, sizeof text, COMMAND " %s", run_id);
-  show_title (text);
-}
-
 /* --- set-up ----------------------------------------------------------- */
 
 static void
@@ -178,6 +174,12 @@ behave (void)
   if (chdir ("/") < 0)
     errno = 0;
   signal (SIGPIPE, SIG_IGN);
+#ifdef M_ARENA_MAX
+  /* one heap, whose pages are kept: frames come and go all the time */
+  mallopt (M_ARENA_MAX, 1);
+  mallopt (M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+  mallopt (M_TRIM_THRESHOLD, 64 * 1024 * 1024);
+#endif
   /* a stopped worker has not ended */
   sigaction (SIGCHLD, &child, NULL);
 }
@@ -292,6 +294,21 @@ guard_scan (struct guard *g, const struct scan_file *files, uint32_t count,
 }
 
 void
+guard_title (struct guard *g, const char *run_id)
+{
+  SCOPED_LOCK (&g->lock);
+  size_t size = offsetof (struct request, title) + TITLE_SIZE;
+
+  g->request.op = REQUEST_TITLE;
+  g->request.count = 0;
+  snprintf (g->request.title, TITLE_SIZE, COMMAND " %s", run_id);
+  show_title (g->request.title);
+  /* for the eyes of an administrator: no answer, no fault */
+  if (send (g->fd, &g->request, size, MSG_NOSIGNAL) < 0)
+    errno = 0;
+}
+
+void
 guard_die (struct guard *g)
 {
   uint32_t request[2] = { REQUEST_DIE, 0 };
@@ -320,6 +337,12 @@ answer (struct guard *g, pid_t worker)
   if (rq->op == REQUEST_DIE) {
     kill (worker, SIGKILL);
     kill (getpid (), SIGKILL);
+  }
+  if (rq->op == REQUEST_TITLE
+      && n == (ssize_t)offsetof (struct request, title) + TITLE_SIZE) {
+    rq->title[TITLE_SIZE - 1] = '\0';
+    show_title (rq->title);
+    return 0;
   }
   if (rq->op != REQUEST_SCAN || rq->count > SCAN_FILES_MAX
       || (size_t)n

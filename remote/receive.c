@@ -190,7 +190,7 @@ open_writing (struct writing *w, const struct msg_open_write *m,
   int rc;
 
   session_stop (w->session, "prove");
-  if (session_need_buffers (w->session, f) < 0 || open_volume (w, m, f) < 0)
+  if (open_volume (w, m, f) < 0)
     return -1;
   buf_init (&text, MSG_TEXT_MAX);
   rc = receive_identify (w, &text, f);

@@ -441,64 +441,62 @@ take_ping (struct session *s, const uint8_t head[static FRAME_HEADER],
   return 0;
 }
 
-int
-session_need_buffers (struct session *s, struct fault *f)
-{
-  struct session_buffer *b;
-
-  if (s->have_buffers)
-    return 0;
-  for (int i = 0; i < SESSION_BUFFERS; i++) {
-    b = xcalloc (1, sizeof *b);
-    b->coded = try_aligned (DIRECT_ALIGN, FRAME_RAW_MAX, "buffer", f);
-    if (b->coded == NULL) {
-      free (b);
-      return -1;
-    }
-    session_give_buffer (s, b);
-  }
-  s->have_buffers = true;
-  return 0;
-}
-
 void
 session_give_buffer (struct session *s, struct session_buffer *b)
 {
   SCOPED_LOCK (&s->lock);
 
-  b->link = s->buffers;
-  s->buffers = b;
+  s->held -= b->held;
+  s->frames--;
+  free (b->coded);
+  free (b);
   pthread_cond_broadcast (&s->changed);
 }
 
-/* A free buffer.  The controller keeps less in flight than there are, so that
-   this does not wait; one that does not is left alone until its time is up. */
+/* Wait until SIZE more bytes may be held.  A controller keeps less in flight,
+   so that this does not wait; one that does not is left alone until its time
+   is up. */
+static int
+wait_room_locked (struct session *s, size_t size, struct fault *f)
+{
+  struct timespec until;
+
+  while (s->writing != NULL
+         && (s->held + size > SESSION_HELD_MAX
+             || s->frames >= SESSION_FRAMES_MAX)) {
+    if (guard_left_ms (s->guard) == 0)
+      return fault_set (f, FAULT_NET, 0,
+                        "storage did not take what was sent within the "
+                        "heartbeat time");
+    clock_gettime (CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    pthread_cond_timedwait (&s->changed, &s->lock, &until);
+  }
+  if (s->writing == NULL)
+    return fault_set (f, FAULT_PROTO, 0, "data without an open volume");
+  return 0;
+}
+
+/* Memory for a frame with SIZE coded bytes. */
 static struct session_buffer *
-take_buffer (struct session *s, struct fault *f)
+take_buffer (struct session *s, size_t size, struct fault *f)
 {
   SCOPED_LOCK (&s->lock);
   struct session_buffer *b;
-  struct timespec until;
-  uint32_t left;
+  /* whole blocks, and never none */
+  size_t held = (size + DIRECT_ALIGN) & ~(size_t)(DIRECT_ALIGN - 1);
 
-  while (s->writing != NULL && s->buffers == NULL) {
-    left = guard_left_ms (s->guard);
-    clock_gettime (CLOCK_REALTIME, &until);
-    until.tv_sec += 1;
-    if (left == 0) {
-      fault_set (f, FAULT_NET, 0,
-                 "storage did not take what was sent within the heartbeat "
-                 "time");
-      return NULL;
-    }
-    pthread_cond_timedwait (&s->changed, &s->lock, &until);
-  }
-  b = s->buffers;
-  if (s->writing == NULL || b == NULL) {
-    fault_set (f, FAULT_PROTO, 0, "data without an open volume");
+  if (wait_room_locked (s, held, f) < 0)
+    return NULL;
+  b = xcalloc (1, sizeof *b);
+  b->coded = try_aligned (DIRECT_ALIGN, held, "frame", f);
+  if (b->coded == NULL) {
+    free (b);
     return NULL;
   }
-  s->buffers = b->link;
+  b->held = held;
+  s->held += held;
+  s->frames++;
   return b;
 }
 
@@ -507,23 +505,29 @@ static int
 take_data (struct session *s, const uint8_t head[static FRAME_HEADER],
            const struct frame *fr, struct fault *f)
 {
-  struct session_buffer *b = take_buffer (s, f);
   size_t table = frame_checked_size (fr);
+  size_t coded = fr->payload_len - table;
+  struct session_buffer *b = take_buffer (s, coded, f);
 
   if (b == NULL)
     return -1;
   b->frame = *fr;
   if (read_more (s, b->table, table, f) < 0
       || frame_verify (head, fr, b->table, f) < 0
-      || read_more (s, b->coded, fr->payload_len - table, f) < 0)
+      || read_more (s, b->coded, coded, f) < 0) {
+    session_give_buffer (s, b);
     return -1;
+  }
   pthread_mutex_lock (&s->lock);
   if (s->writing != NULL)
     receive_data (s->writing, b);
   else
     fault_set (f, FAULT_PROTO, 0, "data without an open volume");
   pthread_mutex_unlock (&s->lock);
-  return f->code == FAULT_NONE ? 0 : -1;
+  if (f->code == FAULT_NONE)
+    return 0;
+  session_give_buffer (s, b);
+  return -1;
 }
 
 /* One frame: 1, 0 at the end of the stream, -1. */

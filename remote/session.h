@@ -26,7 +26,10 @@ struct reading;
 struct writing;
 
 #define SESSION_REQUESTS_MAX 128
-#define SESSION_BUFFERS 20 /* DATA frames that are held; 1 MiB each */
+/* What is held on its way to storage: more than the 16 MiB that a controller
+   keeps in flight, in frames of any size. */
+#define SESSION_HELD_MAX (24u * 1024 * 1024)
+#define SESSION_FRAMES_MAX 2048
 
 /* A frame from the controller. */
 struct session_request {
@@ -35,12 +38,12 @@ struct session_request {
   struct session_request *link;
 };
 
-/* The memory of a DATA frame on its way to storage. */
+/* A DATA or ZERO frame on its way to storage. */
 struct session_buffer {
   struct frame frame;
   uint8_t table[FRAME_TABLE_MAX];
-  uint8_t *coded; /* FRAME_RAW_MAX bytes, aligned */
-  struct session_buffer *link;
+  uint8_t *coded; /* aligned, held bytes */
+  size_t held;
 };
 
 struct session {
@@ -58,17 +61,15 @@ struct session {
   struct session_request *first;
   struct session_request *last;
   unsigned requests;
-  bool done;                      /* control has answered BYE */
-  struct session_buffer *buffers; /* free ones */
-  bool have_buffers;
+  bool done;       /* control has answered BYE */
+  size_t held;     /* bytes in session_buffers */
+  unsigned frames; /* session_buffers */
 };
 
 /* Talk over descriptors 0 and 1 until it is over; the exit status. */
 int session_run (struct guard *g, bool unlinked);
 
-/* Take and give back the memory of DATA frames; made at the first call of
-   session_need_buffers. */
-int session_need_buffers (struct session *s, struct fault *f);
+/* Free the memory of a frame that is written. */
 void session_give_buffer (struct session *s, struct session_buffer *b);
 
 /* Test hook: die here when the controller asked for it ("phase" or "phase:N":

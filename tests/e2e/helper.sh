@@ -33,8 +33,8 @@ cp "$helper" root/helper.bin
 chmod 755 start root/helper.bin "$work"
 printf '#!/bin/sh\nexec chroot --userspec=36:36 --groups= %s/root %s\n' \
   "$work" /helper.bin >start-vdsm
-printf '#!/bin/sh\nexec chroot %s/root %s --unlink %s\n' "$work" \
-  /run/pushed/helper /run/pushed/helper >start-pushed
+printf '#!/bin/sh\nexec chroot %s/root %s --pushed\n' "$work" \
+  /run/pushed/helper >start-pushed
 chmod 755 start-vdsm start-pushed
 
 failed=0
@@ -290,6 +290,7 @@ mkdir -m 700 root/run/pushed
 cp "$helper" root/run/pushed/helper
 timeout 60 "$drive" "$work/start-pushed" pull "$dir" out/x - \
   "$l_c" "$l_b" "$l_a" >out/log 2>&1 || bad "pushed: $(cat out/log)"
+grep -q 'flags \(7\|15\) ' out/log || bad "pushed: $(grep flags out/log)"
 [ ! -e root/run/pushed ] || bad "the pushed helper is still there"
 
 say "== links that vdsm makes"
@@ -323,6 +324,62 @@ say "== a change while it reads"
 refused 13 't1 differs' pull out/x pause=2 "$l_c" "$l_b" "$l_a"
 wait
 meta "$img" "$b" "$a" COW INTERNAL "$cap"
+
+say "== its names"
+timeout 20 "$drive" "$work/start" pull "$dir" out/x pause=2 \
+  "$l_c" "$l_b" "$l_a" >out/log 2>&1 &
+sleep 1
+n=0
+for p in /proc/[0-9]*; do
+  [ "$(readlink "$p/root" 2>/dev/null)" = "$work/root" ] || continue
+  n=$((n + 1))
+  [ "$(cat "$p/comm")" = chainlift-remot ] || bad "comm $(cat "$p/comm")"
+  [ "$(tr -d '\0' <"$p/cmdline")" = "chainlift-remote drive" ] \
+    || bad "cmdline $(tr '\0' ' ' <"$p/cmdline")"
+  u=$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "$p/status")
+  case $u in
+    "0 0 0 0") guard=${p#/proc/} ;;
+    "36 36 36 36") worker=${p#/proc/} ;;
+    *) bad "uid $u" ;;
+  esac
+done
+[ $n = 2 ] || bad "$n processes of a helper"
+wait
+"$helper" --version | grep -q "^chainlift-remote [0-9.]* [0-9a-f]\{32\}$" \
+  || bad "--version: $("$helper" --version)"
+"$helper" --selftest >/dev/null || bad "--selftest"
+
+say "== each of its processes is killed"
+# Does process $1 still run (a zombie does not)?
+lives ()
+{
+  case $(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) in
+    "" | Z | X) return 1 ;;
+  esac
+}
+for who in guard worker; do
+  for signal in KILL TERM; do
+    timeout 20 "$drive" "$work/start" pull "$dir" out/x pause=9 \
+      "$l_c" "$l_b" "$l_a" >out/log 2>&1 &
+    sleep 0.7
+    for p in /proc/[0-9]*; do
+      [ "$(readlink "$p/root" 2>/dev/null)" = "$work/root" ] || continue
+      if [ "$(awk '/^Uid:/ { print $2 }' "$p/status")" = 0 ]; then
+        guard=${p#/proc/}
+      else
+        worker=${p#/proc/}
+      fi
+    done
+    eval "kill -$signal \$$who"
+    k=0
+    while lives "$guard" || lives "$worker"; do
+      k=$((k + 1))
+      [ $k -lt 50 ] || { bad "$signal of the $who: the other lives"; break; }
+      sleep 0.1
+    done
+    wait
+  done
+done
 
 say "== controllers that break"
 broken () { timeout 30 "$drive" "$work/start" "$1" "$dir" "$l_c" "$l_b" "$l_a"; }

@@ -142,6 +142,17 @@ ping (void)
   send_frame (FRAME_PING, 0, NULL);
 }
 
+/* Wait for the helper, which may wait for its storage, and stay alive. */
+static void
+await_input (void)
+{
+  struct pollfd p = { .fd = d.out, .events = POLLIN };
+
+  do
+    ping ();
+  while (poll (&p, 1, 500) == 0);
+}
+
 /* The next frame but PONG; a FAULT ends the program. */
 static void
 receive (struct answer *a)
@@ -153,7 +164,7 @@ receive (struct answer *a)
   struct buf b;
 
   do {
-    ping ();
+    await_input ();
     if (fdio_read_full (d.out, head, sizeof head, "helper", &f) != 1)
       gone ();
     if (frame_decode (head, &a->frame, &f) < 0)
