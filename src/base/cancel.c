@@ -5,13 +5,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cancel.h"
 #include "base/fault.h"
 
-static volatile sig_atomic_t wanted;
+/* Set by signal handlers and by threads; lock-free. */
+static atomic_bool wanted;
 static __thread unsigned shields;
 static int pipe_fds[2] = { -1, -1 };
 
@@ -20,7 +22,7 @@ cancel_request (void)
 {
   int saved = errno;
 
-  wanted = 1;
+  wanted = true;
   if (pipe_fds[1] >= 0 && write (pipe_fds[1], "", 1) < 0) {
     /* Full: it is readable already. */
   }
@@ -55,7 +57,7 @@ cancel_setup (struct fault *f)
 bool
 cancel_wanted (void)
 {
-  return wanted != 0 && shields == 0;
+  return wanted && shields == 0;
 }
 
 void

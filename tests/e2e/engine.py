@@ -103,7 +103,7 @@ class Client(Base):
 
     def done(self, method, path=''):
         """Without those that were refused for being busy."""
-        return [c for c in self.calls(method, path) if c['status'] != 409]
+        return [c for c in self.calls(method, path) if c.get('done', c['status']) != 409]
 
     def make_snapshot(self, vm='vm1', text='chainlift:R:1', disks=None):
         disks = disks or [self.disk('vm1_Disk1'), self.disk('vm1_Disk2')]
@@ -467,7 +467,7 @@ class Changing(Client):
         self.ctl('drop-after', 'POST /imagetransfers/[^/]+/finalize$', 1)
         self.ok('unlock', 'finalize', transfer[1], img)
         self.ctl('drop-after', 'POST /vms$', 1)
-        new = self.ok('vm-create', 'back & "again"',
+        new = self.ok('vm-create', 'back_again',
                       next(iter(state.clusters)), 'chainlift:R:run7', 'new',
                       out)[0].split()[1]
         self.assertEqual(len(self.done('POST', '/vms')) -
