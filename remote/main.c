@@ -4,8 +4,6 @@
    chainlift-wire(7). */
 #include <config.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,21 +11,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/fdio.h"
-#include "base/xmem.h"
 #include "remote/guard.h"
 #include "remote/session.h"
 #include "wire/digest.h"
 
-#define SELF "/proc/self/exe"
-#define SELF_SIZE_MAX ((size_t)16 * 1024 * 1024)
+#define NAME "chainlift-remote " PACKAGE_VERSION
 
 static int
 usage (FILE *out, int status)
 {
-  fputs ("usage: chainlift-remote [--pushed]\n"
+  fputs ("usage: chainlift-remote [--unlink PATH]\n"
          "       chainlift-remote --selftest | --version\n",
          out);
   return status;
@@ -45,57 +39,40 @@ selftest (void)
   digest_format (digest, text);
   if (strcmp (text, known) != 0 || guard_now_ms () == 0)
     return FAULT_INTERNAL;
-  puts ("chainlift-remote " PACKAGE_VERSION);
+  puts (NAME);
   return fflush (stdout) == 0 ? 0 : FAULT_IO;
 }
 
-/* The digest of our own file tells the controller whether the one that an
-   administrator has placed is the one that it knows. */
-static int
-version (void)
+/* Is PATH the file that this process was started from? */
+static bool
+is_self (const char *path)
 {
-  struct fault f = FAULT_INIT;
-  CLEANUP_CLOSE int fd = open (SELF, O_RDONLY | O_CLOEXEC);
-  CLEANUP_FREE void *data = try_calloc (1, SELF_SIZE_MAX, SELF, &f);
-  char text[2 * DIGEST_SIZE + 1];
-  uint8_t digest[DIGEST_SIZE];
-  ssize_t n;
+  struct stat self;
+  struct stat st;
 
-  if (fd < 0)
-    fault_set (&f, FAULT_IO, errno, "open %s", SELF);
-  n = f.code != FAULT_NONE
-          ? -1
-          : fdio_pread_upto (fd, data, SELF_SIZE_MAX, 0, SELF, &f);
-  if (n < 0) {
-    fprintf (stderr, "chainlift-remote: %s\n", f.text);
-    return (int)f.code;
-  }
-  digest_bytes (data, (size_t)n, digest);
-  digest_format (digest, text);
-  printf ("chainlift-remote " PACKAGE_VERSION " %s\n", text);
-  return fflush (stdout) == 0 ? 0 : FAULT_IO;
+  return stat ("/proc/self/exe", &self) == 0 && lstat (path, &st) == 0
+         && S_ISREG (st.st_mode) && self.st_dev == st.st_dev
+         && self.st_ino == st.st_ino;
 }
 
 /* Remove our own file, and the directory that was made for it, before anything
    else: whatever happens to us, nothing stays on the host. */
 static bool
-unlink_self (void)
+unlink_self (const char *path)
 {
-  char path[PATH_MAX];
+  char dir[PATH_MAX];
   struct stat st;
   char *slash;
-  ssize_t n = readlink (SELF, path, sizeof path - 1);
 
-  if (n <= 0)
+  if (path[0] != '/' || strlen (path) >= sizeof dir || !is_self (path)
+      || unlink (path) < 0)
     return false;
-  path[n] = '\0';
-  slash = strrchr (path, '/');
-  if (path[0] != '/' || slash == path || unlink (path) < 0)
-    return false;
+  strcpy (dir, path);
+  slash = strrchr (dir, '/');
   *slash = '\0';
   /* private: ours alone; rmdir takes only an empty one */
-  return lstat (path, &st) == 0 && st.st_uid == geteuid ()
-         && (st.st_mode & 0777) == 0700 && rmdir (path) == 0;
+  return slash != dir && lstat (dir, &st) == 0 && st.st_uid == geteuid ()
+         && (st.st_mode & 0777) == 0700 && rmdir (dir) == 0;
 }
 
 static int
@@ -112,13 +89,13 @@ main (int argc, char **argv, char **env)
   bool unlinked = false;
 
   if (argc == 2 && strcmp (argv[1], "--version") == 0)
-    return version ();
+    return puts (NAME) < 0 || fflush (stdout) < 0 ? FAULT_IO : 0;
   if (argc == 2 && strcmp (argv[1], "--selftest") == 0)
     return selftest ();
   if (argc == 2 && strcmp (argv[1], "--help") == 0)
     return usage (stdout, 0);
-  if (argc == 2 && strcmp (argv[1], "--pushed") == 0)
-    unlinked = unlink_self ();
+  if (argc == 3 && strcmp (argv[1], "--unlink") == 0)
+    unlinked = unlink_self (argv[2]);
   else if (argc != 1)
     return usage (stderr, FAULT_USAGE);
   guard_name (argc, argv, env);

@@ -33,8 +33,8 @@ cp "$helper" root/helper.bin
 chmod 755 start root/helper.bin "$work"
 printf '#!/bin/sh\nexec chroot --userspec=36:36 --groups= %s/root %s\n' \
   "$work" /helper.bin >start-vdsm
-printf '#!/bin/sh\nexec chroot %s/root %s --pushed\n' "$work" \
-  /run/pushed/helper >start-pushed
+printf '#!/bin/sh\nexec chroot %s/root %s --unlink %s\n' "$work" \
+  /run/pushed/helper /run/pushed/helper >start-pushed
 chmod 755 start-vdsm start-pushed
 
 failed=0
@@ -345,7 +345,7 @@ for p in /proc/[0-9]*; do
 done
 [ $n = 2 ] || bad "$n processes of a helper"
 wait
-"$helper" --version | grep -q "^chainlift-remote [0-9.]* [0-9a-f]\{32\}$" \
+"$helper" --version | grep -q "^chainlift-remote [0-9.]*$" \
   || bad "--version: $("$helper" --version)"
 "$helper" --selftest >/dev/null || bad "--selftest"
 

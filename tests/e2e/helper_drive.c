@@ -656,6 +656,21 @@ await (unsigned seconds)
   return 99;
 }
 
+/* More requests than a helper takes, until it has enough. */
+static void
+flood (void)
+{
+  struct buf b;
+  int rc = 0;
+
+  for (uint32_t i = 0; i < 4096 && rc == 0; i++) {
+    buf_init (&b, FRAME_HEADER);
+    frame_put (&b, FRAME_IDENTIFY, i + 1, NULL);
+    rc = fdio_write_full (d.in, b.data, b.size, "helper", NULL);
+    buf_reset (&b);
+  }
+}
+
 static int
 broken (const char *how, int argc, char **argv)
 {
@@ -675,9 +690,8 @@ broken (const char *how, int argc, char **argv)
   else if (strcmp (how, "deaf") == 0) /* asks, and never listens */
     for (uint32_t i = 0; i < OUTSTANDING; i++)
       submit (100 + i, 0, opened.virtual_size);
-  else if (strcmp (how, "flood") == 0) /* more than a helper takes */
-    for (uint32_t i = 0; i < 4096; i++)
-      send_frame (FRAME_IDENTIFY, i + 1, NULL);
+  else if (strcmp (how, "flood") == 0)
+    flood ();
   status = await (10);
   printf ("ended with %d after %.1f s\n", status,
           (double)(stamp_mono_ms () - begin) / 1000);
