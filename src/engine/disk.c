@@ -16,6 +16,7 @@
 
 #define DISK_CREATE_S 3600
 #define DISK_DELETE_S 3600
+#define DISK_STAYS_LOOKS 3
 #define DISK_BODY_MAX 65536
 
 int
@@ -205,6 +206,7 @@ disk_delete (struct engine *engine, const char *disk_id, struct fault *f)
   struct change change
       = { .method = "DELETE", .path = path, .gone_is_done = true };
   char correlation[TASK_CORRELATION_SIZE];
+  unsigned idle = 0;
   struct pace pace;
 
   if (path == NULL)
@@ -220,7 +222,8 @@ disk_delete (struct engine *engine, const char *disk_id, struct fault *f)
     if (disk_get (engine, disk_id, &disk, &now) < 0)
       return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
     /* The job is over: a disk that shows no sign of going stays. */
-    if (strcmp (disk->status, "locked") != 0 || pace_over (&pace))
+    idle = strcmp (disk->status, "locked") != 0 ? idle + 1 : 0;
+    if (idle >= DISK_STAYS_LOOKS || pace_over (&pace))
       return fault_set (f, FAULT_REMOTE, 0,
                         "delete disk %s (%s): the engine did not remove it, "
                         "its status is %s",

@@ -22,6 +22,7 @@
 #define VM_START_S 900
 #define VM_ATTACH_S 600
 #define VM_DOWN_LOOKS 5
+#define VM_STAYS_LOOKS 3
 #define VM_BODY_MAX (OVF_SIZE_MAX * 5u) /* escaped */
 #define VM_PAGE_PLAIN 500
 
@@ -623,6 +624,7 @@ vm_delete (struct engine *engine, const char *vm_id, struct fault *f)
   struct change change
       = { .method = "DELETE", .path = path, .gone_is_done = true };
   char correlation[TASK_CORRELATION_SIZE];
+  unsigned idle = 0;
   struct pace pace;
 
   if (path == NULL)
@@ -639,7 +641,8 @@ vm_delete (struct engine *engine, const char *vm_id, struct fault *f)
     if (call_get_at (engine, "vms/%", vm_id, NULL, &doc, &now) < 0)
       return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
     doc_word (doc_root (doc), "status", status, sizeof status);
-    if (strcmp (status, "image_locked") != 0 || pace_over (&pace))
+    idle = strcmp (status, "image_locked") != 0 ? idle + 1 : 0;
+    if (idle >= VM_STAYS_LOOKS || pace_over (&pace))
       return fault_set (f, FAULT_REMOTE, 0,
                         "remove VM %s: the engine did not, its status is %s",
                         vm_id, status);

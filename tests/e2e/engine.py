@@ -549,5 +549,75 @@ class Changing(Client):
             self.ok('snapshot-delete', self.vm('vm1'), snap)
 
 
+class Older(Client):
+    """What engines before 4.5 leave out of their lists of layers."""
+
+    def become(self, minor, build):
+        router = self.engine.router
+        kept = list(router.routes)
+        self.addCleanup(lambda: router.routes.__setitem__(slice(None), kept))
+
+        def wrap(change, handler):
+            def older(engine, request, **ids):
+                return change(handler, engine, request, ids)
+            return older
+
+        for index, (method, regex, handler) in enumerate(kept):
+            if method != 'GET':
+                continue
+            if regex.match('/'):
+                router.routes[index] = (method, regex, wrap(
+                    lambda *a: self.root(minor, build, *a), handler))
+            elif 'disksnapshots' in regex.pattern:
+                router.routes[index] = (method, regex, wrap(
+                    lambda *a: self.layers(minor, *a), handler))
+        self.d.close()
+        self.d = self.drive()
+
+    def root(self, minor, build, handler, engine, request, ids):
+        doc = handler(engine, request, **ids)
+        version = doc.find('product_info/version')
+        version.find('minor').text = str(minor)
+        version.find('build').text = str(build)
+        return doc
+
+    def layers(self, minor, handler, engine, request, ids):
+        self.assertIn('sd', ids)    # the form below /disks is not for these
+        request.query.pop('include_template', None)
+        if minor < 4:
+            request.query.pop('include_active', None)
+        doc = handler(engine, request, **ids)
+        for layer in doc if minor < 4 else []:
+            for parent in layer.findall('parent'):
+                layer.remove(parent)
+        return doc
+
+    def chain(self, minor, build):
+        self.become(minor, build)
+        state = self.engine.state
+        vm, img = self.vm('thin'), self.disk('thin_Disk1')
+        correlation, snap = self.make_snapshot('thin', 'chainlift:R:o',
+                                               [img])
+        self.ok('snapshot-wait', vm, snap, correlation)
+        disk = state.disks[img]
+        want = [v['id'] for v in state.disk_volumes(img)]
+        want.append(state.volumes[want[-1]]['parent'])
+        lines = self.ok('layers', img, disk['image_id'], disk['domain'], vm,
+                        state.vms[vm]['template'])
+        self.assertEqual([line.split()[1] for line in lines], want)
+        self.assertEqual(len(want), 3)
+        self.assertIn(' template ', lines[2])
+        below = self.ok('layers', img, want[1], disk['domain'], vm,
+                        state.vms[vm]['template'])
+        self.assertEqual(below, lines[1:])
+        self.ok('snapshot-delete', vm, snap)
+
+    def test_4_4(self):
+        self.chain(4, 10)
+
+    def test_4_2(self):
+        self.chain(2, 8)
+
+
 if __name__ == '__main__':
     unittest.main(verbosity=2)
