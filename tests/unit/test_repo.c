@@ -367,6 +367,29 @@ verify_bad (const char *name, const char *message, uint64_t want_bad)
   assert_true (bad == want_bad);
 }
 
+/* As chainlift-repository(5) says: qemu-img alone, in the point's folder. */
+static void
+check_by_hand (const char *name, const struct model *m)
+{
+  char *command = xasprintf ("cd %s/vms/" VM "/%s"
+                             " && qemu-img check -q -f qcow2 " DISK ".qcow2"
+                             " && qemu-img convert -f qcow2 -O raw " DISK
+                             ".qcow2 %s/by-hand.raw",
+                             repo, name, folder);
+  char *path = xasprintf ("%s/by-hand.raw", folder);
+  char *raw;
+  size_t size;
+
+  assert_int_equal (system (command), 0);
+  raw = fdio_slurp (AT_FDCWD, path, 1u << 30, &size, NULL);
+  assert_non_null (raw);
+  assert_true (size == m->size);
+  assert_memory_equal (raw, m->bytes, size);
+  free (raw);
+  free (path);
+  free (command);
+}
+
 static void
 test_full_and_increments (void **state)
 {
@@ -392,6 +415,9 @@ test_full_and_increments (void **state)
     verify_good (name1, true, "qemu-img ");
     verify_good (name2, false, "qemu-img ");
     verify_good (name3, false, "qemu-img ");
+    check_by_hand (name1, &full);
+    check_by_hand (name2, &second);
+    check_by_hand (name3, &grown);
   }
   model_free (&full);
   model_free (&second);
