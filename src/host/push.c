@@ -55,7 +55,7 @@ static const char push_script[]
       "read x && [ \"$x\" = $n ] || exit 1; "
       "chmod 700 $h; "
       "e=$($h --selftest 2>&1 </dev/null); r=$?; "
-      "if [ $r -eq 0 ]; then echo $n ok; exec $h --pushed; fi; "
+      "if [ $r -eq 0 ]; then echo $n ok; exec $h --unlink $h; fi; "
       "rm -rf $d; d=; echo $n no $b $r \"$e\"; "
       "done; echo $n end; exit 126";
 

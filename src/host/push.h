@@ -5,8 +5,8 @@
 
    The helper is called
      chainlift-remote --selftest     it can run here: exit status 0
-     chainlift-remote --pushed       serve, after removing its own file and the
-                                     directory that this file is in
+     chainlift-remote --unlink PATH  serve, after removing PATH, which is its
+                                     own file, and the directory it is in
      chainlift-remote                serve
 */
 #ifndef PUSH_H

@@ -229,9 +229,9 @@ main (int argc, char **argv)
       fprintf (stderr, "%s: %s\n", argv[0], why);
     return why != NULL ? 126 : 0;
   }
-  if (argc > 1 && strcmp (argv[1], "--pushed") == 0) {
-    unlink (argv[0]);
-    rmdir (dirname (argv[0]));
+  if (argc > 2 && strcmp (argv[1], "--unlink") == 0) {
+    unlink (argv[2]);
+    rmdir (dirname (argv[2]));
   }
   data = xmalloc (FRAME_RAW_MAX);
   packed = xmalloc (pack_bound (FRAME_RAW_MAX));
