@@ -70,16 +70,20 @@ __attribute__ ((format (printf, 2, 0))) static void
 print (enum log_level level, const char *format, va_list ap)
 {
   int saved = errno;
+  char text[LOG_LINE_MAX];
   char line[LOG_LINE_MAX];
+  bool known; /* the text says itself what it is about */
   size_t used;
 
   if (!log_wants (level))
     return;
-  used = (size_t)snprintf (line, sizeof line, "%s: %s%s%s", program_name,
-                           level_mark (level), thread_context,
-                           thread_context[0] != '\0' ? ": " : "");
-  if (used < sizeof line)
-    vsnprintf (line + used, sizeof line - used, format, ap);
+  vsnprintf (text, sizeof text, format, ap);
+  used = strlen (thread_context);
+  known = used == 0
+          || (strncmp (text, thread_context, used) == 0 && text[used] == ':');
+  snprintf (line, sizeof line - 1, "%s: %s%s%s%.*s", program_name,
+            level_mark (level), known ? "" : thread_context, known ? "" : ": ",
+            (int)(sizeof line - 256), text);
   used = strnlen (line, sizeof line - 2);
   line[used] = '\n';
   line[used + 1] = '\0';

@@ -17,7 +17,7 @@ enum log_level {
 /* Called once by main before threads start. */
 void log_setup (const char *program, enum log_level level);
 bool log_wants (enum log_level level);
-/* Copied; NULL removes it. */
+/* Copied; NULL removes it.  A line that begins with it and ":" gets it once. */
 void log_context (const char *context);
 /* A hook that is called with OPAQUE before and after a line is printed, so
    that a progress bar can clear itself and come back; NULL removes it.  The

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -230,6 +231,19 @@ result_text (struct report *r, const struct observer_result *result)
   print (r, text);
 }
 
+/* The fault mostly names the VM itself. */
+static void
+log_fault (const char *name, const struct fault *f)
+{
+  size_t n = strlen (name);
+
+  if (strncasecmp (f->text, "vm ", 3) == 0
+      && strncmp (f->text + 3, name, n) == 0 && f->text[3 + n] == ':')
+    log_error ("%s: %s", name, f->text + 3 + n + 2);
+  else
+    log_error ("%s: %s", name, f->text);
+}
+
 static void
 on_result (void *opaque, const struct observer_result *result)
 {
@@ -238,7 +252,7 @@ on_result (void *opaque, const struct observer_result *result)
 
   progress_done (r->progress, name, NULL);
   if (result->fault != NULL)
-    log_error ("%s: %s", name, result->fault->text);
+    log_fault (name, result->fault);
   if (result->note != NULL && result->note[0] != '\0'
       && result->state != OBSERVER_SKIPPED)
     log_warn ("%s: %s", name, result->note);
