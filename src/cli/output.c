@@ -143,7 +143,10 @@ output_cut (const char *s, size_t columns)
 int
 output_flush (struct fault *f)
 {
-  if (fflush (stdout) != 0 || ferror (stdout))
+  if (fflush (stdout) != 0)
     return fault_set (f, FAULT_IO, errno, "write to standard output");
+  if (ferror (stdout)) /* an earlier write; its errno is gone */
+    return fault_set (f, FAULT_IO, 0,
+                      "write to standard output: it is full or closed");
   return 0;
 }

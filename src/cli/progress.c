@@ -31,7 +31,9 @@
 #define LINES_MAX 12
 #define SCREEN_MAX (64u << 10)
 #define BAR_COLUMNS 20
-#define EMPTY_BAR " [                    ]"
+#define BAR_MIN 8
+#define BAR_SIZE (BAR_COLUMNS + 4)
+#define HEAD_MIN 9
 
 struct item {
   char *vm;
@@ -110,13 +112,30 @@ put_figures (const struct progress_disk *now, uint64_t rate, char *out,
               total, speed, skipped, eta);
 }
 
+/* " [===   ]" of at most ROOM columns inside; "" where that is too few. */
+static void
+put_bar (const struct progress_disk *now, size_t room,
+         char out[static BAR_SIZE])
+{
+  size_t columns = room < BAR_COLUMNS ? room : BAR_COLUMNS;
+
+  out[0] = '\0';
+  if (now->total == 0 || columns < BAR_MIN)
+    return;
+  memset (out, ' ', columns + 2);
+  out[1] = '[';
+  memset (out + 2, ' ', columns);
+  memset (out + 2, '=', percent_of (now) * columns / 100);
+  memcpy (out + 2 + columns, "]", 2);
+}
+
 char *
 progress_line (const char *vm, const char *disk,
                const struct progress_disk *now, uint64_t rate, unsigned columns)
 {
   CLEANUP_FREE char *head = NULL;
   CLEANUP_FREE char *line = NULL;
-  char bar[sizeof EMPTY_BAR] = "";
+  char bar[BAR_SIZE];
   char figures[6 * OUTPUT_WORD_SIZE];
   size_t room;
 
@@ -124,14 +143,12 @@ progress_line (const char *vm, const char *disk,
   head = xasprintf ("%s/%s%s%s", vm, disk, now->phase != NULL ? " " : "",
                     now->phase != NULL ? now->phase : "");
   room = output_columns (figures) + 2;
-  if (now->total > 0 && columns >= room + BAR_COLUMNS + 24) {
-    memcpy (bar, EMPTY_BAR, sizeof EMPTY_BAR);
-    memset (bar + 2, '=', percent_of (now) * BAR_COLUMNS / 100);
-    room += BAR_COLUMNS + 3;
-  }
-  if (columns > room + 8) {
-    CLEANUP_FREE char *cut = output_cut (head, columns - room);
+  room = columns > room ? columns - room : 0;
+  if (room >= HEAD_MIN) {
+    CLEANUP_FREE char *cut = output_cut (head, room);
+    size_t used = output_columns (cut) + 3;
 
+    put_bar (now, room > used ? room - used : 0, bar);
     line = xasprintf ("%s%s  %s", cut, bar, figures);
   }
   else {
@@ -179,6 +196,31 @@ free_item (struct item *item)
   free (item->disk);
   free (item->text);
   free (item);
+}
+
+/* Remove the items of VM; DISK: that one only; PHASE: only disks whose own
+   phase is another one. */
+static void
+drop_items (struct progress *p, const char *vm, const char *disk,
+            const char *phase)
+{
+  size_t kept = 0;
+
+  for (size_t i = 0; i < p->item_count; i++) {
+    struct item *item = p->items[i];
+    bool drop = strcmp (item->vm, vm) == 0;
+
+    if (disk != NULL)
+      drop = drop && item->disk != NULL && strcmp (item->disk, disk) == 0;
+    if (phase != NULL)
+      drop = drop && item->disk != NULL && item->text != NULL
+             && strcmp (item->text, phase) != 0;
+    if (drop)
+      free_item (item);
+    else
+      p->items[kept++] = item;
+  }
+  p->item_count = kept;
 }
 
 static bool
@@ -468,6 +510,7 @@ progress_phase (struct progress *p, const char *vm, const char *phase,
     log_info ("%s: %s%s%s", vm, phase, colon, text != NULL ? text : "");
   {
     SCOPED_LOCK (&p->lock);
+    drop_items (p, vm, NULL, phase);
     item = make_item (p, vm, NULL);
     free (item->text);
     item->text = xasprintf ("%s%s%s", phase, colon, text != NULL ? text : "");
@@ -503,20 +546,9 @@ progress_update (struct progress *p, const char *vm, const char *disk,
 void
 progress_done (struct progress *p, const char *vm, const char *disk)
 {
-  size_t kept = 0;
   SCOPED_LOCK (&p->lock);
 
-  for (size_t i = 0; i < p->item_count; i++) {
-    struct item *item = p->items[i];
-
-    if (strcmp (item->vm, vm) == 0
-        && (disk == NULL
-            || (item->disk != NULL && strcmp (item->disk, disk) == 0)))
-      free_item (item);
-    else
-      p->items[kept++] = item;
-  }
-  p->item_count = kept;
+  drop_items (p, vm, disk, NULL);
 }
 
 void

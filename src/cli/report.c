@@ -114,7 +114,7 @@ on_phase (void *opaque, const char *vm, const char *phase, const char *text)
   json_begin (&j, "phase");
   json_string (&j, "vm", vm);
   json_string (&j, "phase", phase);
-  json_string (&j, "text", text);
+  json_string (&j, "text", text != NULL && text[0] != '\0' ? text : NULL);
   print_json (r, &j);
 }
 
@@ -203,11 +203,15 @@ static void
 result_text (struct report *r, const struct observer_result *result)
 {
   const char *name = result->vm_name != NULL ? result->vm_name : "";
+  const char *as
+      = result->new_vm_name != NULL ? result->new_vm_name : result->point;
   CLEANUP_FREE char *text = NULL;
   char amounts[6 * OUTPUT_WORD_SIZE];
 
   if (r->options->quiet)
     return;
+  if (as != NULL && strcmp (as, name) == 0)
+    as = NULL; /* a disk into a file */
   put_amounts (result, amounts, sizeof amounts);
   switch (result->state) {
   case OBSERVER_PLANNED:
@@ -219,13 +223,8 @@ result_text (struct report *r, const struct observer_result *result)
                       result->note != NULL ? result->note : "");
     break;
   case OBSERVER_DONE:
-    text = xasprintf (
-        "%s: %s%s%s: %s", name, r->verb,
-        result->point != NULL || result->new_vm_name != NULL ? " as " : "",
-        result->new_vm_name != NULL ? result->new_vm_name
-        : result->point != NULL     ? result->point
-                                    : "",
-        amounts);
+    text = xasprintf ("%s: %s%s%s: %s", name, r->verb, as != NULL ? " as " : "",
+                      as != NULL ? as : "", amounts);
     break;
   }
   print (r, text);

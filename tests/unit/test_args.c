@@ -122,7 +122,8 @@ test_progress_line (void **state)
     { { "stream", 1u << 30, UINT64_C (2) << 30, 0, 0 },
       64u << 20,
       80,
-      "web1/root stream   50 %  1.0 GiB of 2.0 GiB  64.0 MiB/s  ETA 16 s" },
+      "web1/root stream [======      ]   50 %  1.0 GiB of 2.0 GiB  64.0 MiB/s  "
+      "ETA 16 s" },
     { { "stream", 1u << 30, UINT64_C (2) << 30, 0, 0 },
       64u << 20,
       60,
