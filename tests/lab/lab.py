@@ -175,6 +175,7 @@ engine: {
   ca_file = "%(ca_file)s";
   user = "%(user)s";
   password_file = "%(password_file)s";
+  poll_ms = 100;
 };
 
 ssh: {
