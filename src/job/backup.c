@@ -158,8 +158,8 @@ finish_untaken (struct run *run, const struct plan_vm *plan,
 {
   struct fault f = FAULT_INIT;
 
-  fault_set (&f, plan->code != FAULT_NONE ? plan->code : FAULT_USAGE, 0,
-             "vm %s: %s", plan->vm->name, plan->reason);
+  fault_set (&f, plan->code != FAULT_NONE ? plan->code : FAULT_USAGE, 0, "%s",
+             plan->reason);
   result->state = plan->code != FAULT_NONE ? OBSERVER_FAILED : OBSERVER_SKIPPED;
   result->fault = &f;
   finish (run, result);
@@ -198,7 +198,6 @@ back_up_one (struct run *run, const struct plan_vm *plan)
     result.point = point;
   }
   else {
-    fault_prefix (&f, "vm %s", plan->vm->name);
     result.state = OBSERVER_FAILED;
     result.fault = &f;
   }

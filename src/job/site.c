@@ -196,7 +196,7 @@ site_lane_open (struct site *site, const struct host *host,
     return -1;
   if (remote_start (lane->conn, &options, &lane->remote, f) < 0) {
     site_lane_drop (site, lane);
-    return fault_prefix (f, "host %s", host->name);
+    return -1;
   }
   return 0;
 }

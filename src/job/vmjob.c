@@ -235,7 +235,7 @@ t0_phase (struct vmjob *j, const struct layers *layers,
   /* A process that writes into a frozen volume: the snapshot is a lie. */
   if (f->code == FAULT_BUSY)
     j->hold = true;
-  return fault_prefix (f, "host %s", j->plan->host->name);
+  return -1;
 }
 
 static int
@@ -319,6 +319,18 @@ read_disk (struct vmjob *j, const struct plan_disk *disk,
                       j->manifest, f);
 }
 
+/* The helpers stay for the next disk. */
+static int
+close_layers (struct vmjob *j, struct fault *f)
+{
+  for (unsigned i = 0; i < STREAM_LANES_MAX; i++) {
+    if (j->lanes[i].remote != NULL
+        && remote_close_volume (j->lanes[i].remote, f) < 0)
+      return -1;
+  }
+  return 0;
+}
+
 static int
 disk_phases (struct vmjob *j, size_t index, struct fault *f)
 {
@@ -332,6 +344,8 @@ disk_phases (struct vmjob *j, size_t index, struct fault *f)
     rc = t0_phase (j, j->layers[index], &opened, f);
   if (rc == 0)
     rc = read_disk (j, disk, j->layers[index], &opened, &map, f);
+  if (rc == 0)
+    rc = close_layers (j, f);
   msg_opened_reset (&opened);
   remote_map_reset (&map);
   if (rc < 0)
