@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: Apache-2.0
 # The engine client against the lab's engine (storage is a table there).
 set -u
-exec /usr/bin/python3 "$(dirname "$0")/engine.py"
+exec /usr/bin/python3 "$(dirname "$0")/engine_cases.py"

@@ -5,6 +5,7 @@ which an engine answers late, wrongly or not at all."""
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 import uuid
@@ -20,17 +21,23 @@ PROGRAM = os.path.join(os.environ.get('BUILD', os.path.join(TOP, 'build')),
                        'tests', 'e2e', 'engine_drive')
 
 
+def open_text(path):
+    with open(path) as source:
+        return source.read()
+
+
 class Drive:
     """One engine_drive; run() is one command."""
 
     def __init__(self, url, ca, password=PASSWORD, retry=5, busy=5, poll=40,
                  user=USER):
-        self.log = open(os.path.join(os.path.dirname(ca), 'drive.log'), 'w+')
+        self.log = tempfile.NamedTemporaryFile('w+', prefix='drive-')
         self.process = subprocess.Popen(
             [PROGRAM, url, ca, user, password, 'r%s' % uuid.uuid4().hex[:6],
              str(poll), str(retry), str(busy)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
             text=True)
+        self.said = None
         self.opened = self.answer()
 
     def answer(self):
@@ -50,14 +57,14 @@ class Drive:
         return self.answer()
 
     def text(self):
-        with open(self.log.name) as source:
-            return source.read()
+        return self.said or open_text(self.log.name)
 
     def close(self):
         self.process.stdin.close()
         self.process.stdout.read()
         self.process.stdout.close()
         status = self.process.wait(60)
+        self.said = open_text(self.log.name)
         self.log.close()
         return status
 
