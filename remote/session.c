@@ -586,6 +586,7 @@ start (struct session *s, struct fault *f)
   pthread_attr_destroy (&attr);
   if (rc != 0)
     return fault_set (f, FAULT_REMOTE, rc, "start a thread");
+  pthread_detach (thread);
   return 0;
 }
 

@@ -693,6 +693,7 @@ broken (const char *how, int argc, char **argv)
   else if (strcmp (how, "flood") == 0)
     flood ();
   status = await (10);
+  msg_opened_reset (&opened);
   printf ("ended with %d after %.1f s\n", status,
           (double)(stamp_mono_ms () - begin) / 1000);
   return status == 99 ? 99 : 0;
