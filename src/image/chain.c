@@ -477,7 +477,7 @@ chain_read (struct chain *c, uint64_t offset, void *data, size_t size,
 {
   uint8_t *out = data;
   uint64_t end = offset + size;
-  unsigned stop = CHAIN_WHOLE;
+  unsigned stop = c->count;
   bool whole;
 
   if (check_range (c, offset, size, &stop, &whole, f) < 0)
@@ -488,6 +488,11 @@ chain_read (struct chain *c, uint64_t offset, void *data, size_t size,
 
     if (next_extent (c, offset, end, stop, whole, &e, f) < 0)
       return -1;
+    if (e.kind == EXTENT_ABSENT && !whole)
+      return fault_set (f, FAULT_CORRUPT, 0,
+                        "%s: guest offset %" PRIu64
+                        " is in the layers below, which are not here",
+                        c->layers[0].src->name, offset);
     if (e.kind == EXTENT_DATA)
       rc = read_container (c, c->layers[e.layer].src, e.host, out, e.length, f);
     else if (e.kind == EXTENT_PACKED)

@@ -75,8 +75,8 @@ int chain_map_blocks (struct chain *c, uint64_t start, uint64_t length,
                       unsigned stop, uint64_t block, extent_fn fn, void *opaque,
                       struct fault *f);
 
-/* The guest's bytes, through all layers; the chain must be complete.  Beyond
-   chain_size: FAULT_INTERNAL. */
+/* The guest's bytes, through all layers.  What a chain that is not complete
+   does not have is FAULT_CORRUPT.  Beyond chain_size: FAULT_INTERNAL. */
 int chain_read (struct chain *c, uint64_t offset, void *data, size_t size,
                 struct fault *f);
 

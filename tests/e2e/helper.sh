@@ -215,6 +215,18 @@ qemu-img convert -f qcow2 -O raw "$i/$b" out/got
 pull out/got part "$l_c" >out/log 2>&1 || bad "shorter part $(cat out/log)"
 same out/want out/got "shorter part"
 
+# compressed clusters on top of what is not read: read through a part of a
+# chain all the same
+make_chain qcow2 65536 1.1 20971520
+(cd "$i" && qemu-img convert -f qcow2 -O qcow2 -c -B "$a" -F qcow2 "$c" packed)
+mv "$i/packed" "$i/$c"
+meta "$img" "$c" "$a" COW INTERNAL "$cap"
+qemu-img convert -f qcow2 -O raw "$i/$c" out/want
+qemu-img convert -f qcow2 -O raw "$i/$a" out/got
+pull out/got part "$img,$c,$a,cow,$cap" >out/log 2>&1 \
+  || bad "compressed part $(cat out/log)"
+same out/want out/got "compressed part"
+
 say "== what must be refused"
 make_chain qcow2 65536 1.1 20971520
 top () { pull out/x "${flags:--}" "$l_c" "$l_b" "$l_a"; }
