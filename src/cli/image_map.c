@@ -3,9 +3,11 @@
    millions of lines, and printf would be most of the work. */
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cancel.h"
 #include "base/cleanup.h"
@@ -14,6 +16,8 @@
 #include "base/xmem.h"
 #include "cli/image_map.h"
 #include "image/chain.h"
+#include "image/qcow2.h"
+#include "image/refcount.h"
 #include "image/source.h"
 
 #define OUT_SIZE ((size_t)64 << 10)
@@ -32,7 +36,8 @@ struct entry {
 };
 
 struct printer {
-  const struct chain *chain;
+  struct chain *chain;
+  bool *preallocated; /* for each layer: ask the file what is a hole */
   bool json;
   bool first;
   struct entry last;
@@ -154,6 +159,50 @@ continues (const struct entry *a, const struct entry *b)
 }
 
 static int
+put_entry (struct printer *p, const struct entry *e, struct fault *f)
+{
+  if (continues (&p->last, e)) {
+    p->last.length += e->length;
+    return 0;
+  }
+  if (put_last (p, f) < 0)
+    return -1;
+  p->last = *e;
+  return 0;
+}
+
+/* Data of a preallocated image: what is a hole of the file reads as zeros. */
+static int
+put_data (struct printer *p, struct source *src, const struct entry *whole,
+          struct fault *f)
+{
+  struct entry e = *whole;
+  uint64_t end = e.offset + e.length;
+
+  while (e.offset < end) {
+    uint64_t data = src->size;
+    uint64_t hole = src->size;
+    uint64_t stop;
+
+    if (e.offset < src->size && src->next_data != NULL
+        && src->next_data (src->opaque, e.offset, &data, &hole, f) < 0)
+      return -1;
+    if (src->next_data == NULL)
+      data = e.offset;
+    e.zero = data > e.offset || e.offset >= src->size;
+    stop = e.offset >= src->size ? end : e.zero ? data : hole;
+    if (stop > end || (e.zero && data >= src->size))
+      stop = end;
+    e.length = stop - e.offset;
+    if (put_entry (p, &e, f) < 0)
+      return -1;
+    e.start += e.length;
+    e.offset = stop;
+  }
+  return 0;
+}
+
+static int
 print_extent (const struct extent *x, void *opaque, struct fault *f)
 {
   struct printer *p = opaque;
@@ -168,14 +217,50 @@ print_extent (const struct extent *x, void *opaque, struct fault *f)
                      .data = data };
 
   e.has_offset = x->kind == EXTENT_DATA
-                 || (x->kind == EXTENT_ZERO && (raw || x->host != 0));
-  if (continues (&p->last, &e)) {
-    p->last.length += e.length;
+                 || (x->kind != EXTENT_PACKED && (raw || x->host != 0));
+  if (x->kind == EXTENT_DATA && p->preallocated[x->layer])
+    return put_data (p, chain_source (p->chain, x->layer), &e, f);
+  return put_entry (p, &e, f);
+}
+
+/* The rule by which QEMU decides to look for holes below the data clusters of
+   an image: it records a tenth more clusters than its file has. */
+static int
+is_preallocated (struct chain *c, unsigned layer, bool *out, struct fault *f)
+{
+  struct source *src = chain_source (c, layer);
+  const struct qcow2_header *h;
+  CLEANUP (refcount_free) struct refcount *r = NULL;
+  struct stat st;
+  uint64_t per_block;
+  uint64_t wanted;
+  uint64_t used = 0;
+
+  *out = false;
+  if (chain_qcow2 (c, layer) == NULL)
     return 0;
-  }
-  if (put_last (p, f) < 0)
+  h = qcow2_header (chain_qcow2 (c, layer));
+  if (fstat (source_fd (src), &st) < 0)
+    return fault_set (f, FAULT_IO, errno, "stat %s", src->name);
+  if (refcount_open (src, h, &r, f) < 0)
     return -1;
-  p->last = e;
+  wanted = (uint64_t)st.st_blocks * 512 >> h->cluster_bits;
+  wanted = wanted * 10 / 9 > wanted + 2 ? wanted * 10 / 9 : wanted + 2;
+  per_block = refcount_per_block (r);
+  for (uint64_t i = 0; i <= (src->size - 1) >> h->cluster_bits; i++) {
+    uint64_t value;
+
+    if (i % per_block == 0 && refcount_block (r, i / per_block) == 0) {
+      i += per_block - 1;
+      continue;
+    }
+    if (refcount_get (r, i, &value, NULL) < 0)
+      return 0; /* QEMU gives up likewise */
+    used += value != 0;
+    if (used >= wanted)
+      break;
+  }
+  *out = used >= wanted;
   return 0;
 }
 
@@ -183,14 +268,20 @@ int
 image_map (struct chain *c, bool json, struct fault *f)
 {
   CLEANUP_FREE struct printer *p = xcalloc (1, sizeof *p);
+  CLEANUP_FREE bool *preallocated
+      = xcalloc (chain_count (c), sizeof preallocated[0]);
   uint64_t size = chain_size (c);
   uint64_t step = chain_span (c);
   unsigned stop = chain_complete (c) ? CHAIN_WHOLE : chain_count (c);
 
   p->chain = c;
+  p->preallocated = preallocated;
   p->json = json;
   p->first = true;
-  chain_keep_zero_host (c);
+  chain_keep_reserved (c);
+  for (unsigned i = 0; i < chain_count (c); i++)
+    if (is_preallocated (c, i, &preallocated[i], f) < 0)
+      return -1;
   for (uint64_t at = 0; at < size; at += step) {
     uint64_t n = step < size - at ? step : size - at;
 

@@ -28,7 +28,7 @@ struct layer {
 struct chain {
   struct layer *layers;
   unsigned count;
-  bool keep_zero_host;
+  bool keep_reserved;
   uint8_t *bounce;   /* BOUNCE_SIZE, aligned */
   uint8_t *unpacked; /* the cluster that was decompressed last */
   uint64_t unpacked_size;
@@ -160,32 +160,34 @@ chain_span (const struct chain *c)
 }
 
 void
-chain_keep_zero_host (struct chain *c)
+chain_keep_reserved (struct chain *c)
 {
-  c->keep_zero_host = true;
+  c->keep_reserved = true;
 }
 
-/* Data or hole of a raw layer. */
+/* Data or hole of a raw layer; what its last sector has behind the end of the
+   container is a hole. */
 static int
 raw_next (struct layer *l, uint64_t offset, uint64_t limit, struct extent *e,
           struct fault *f)
 {
   struct extent *run = &l->run;
-  uint64_t data = offset;
-  uint64_t hole = l->size;
+  uint64_t file_end = l->src->size < l->size ? l->src->size : l->size;
+  uint64_t data = offset < file_end ? offset : l->size;
+  uint64_t hole = file_end;
 
   if (offset < run->start || offset - run->start >= run->length) {
     memset (run, 0, sizeof *run);
-    if (l->src->next_data != NULL && offset < l->src->size
+    if (l->src->next_data != NULL && offset < file_end
         && l->src->next_data (l->src->opaque, offset, &data, &hole, f) < 0)
       return -1;
-    if (hole >= l->src->size)
-      hole = l->size; /* the rest of the last sector */
-    if (data >= l->src->size)
-      data = l->size;
-    if (data < offset || hole < data || hole > l->size)
+    if (data < offset)
       return fault_set (f, FAULT_INTERNAL, 0, "%s: impossible hole at %" PRIu64,
                         l->src->name, offset);
+    if (data >= file_end)
+      data = l->size;
+    if (hole > file_end || hole <= offset)
+      hole = file_end;
     run->kind = data > offset ? EXTENT_ZERO : EXTENT_DATA;
     run->start = offset;
     run->host = offset;
@@ -212,12 +214,9 @@ next_extent (struct chain *c, uint64_t offset, uint64_t limit, unsigned stop,
     int rc;
 
     if (offset >= l->size) {
-      memset (e, 0, sizeof *e);
+      /* E is what the layer above left open. */
       e->kind = whole ? EXTENT_ABSENT : EXTENT_ZERO;
-      e->start = offset;
-      e->length = limit - offset;
-      e->layer = i - 1;
-      return 0;
+      break;
     }
     rc = l->q != NULL ? qcow2_next (l->q, offset, end, e, f)
                       : raw_next (l, offset, end, e, f);
@@ -228,7 +227,7 @@ next_extent (struct chain *c, uint64_t offset, uint64_t limit, unsigned stop,
       break;
     limit = offset + e->length;
   }
-  if (e->kind == EXTENT_ZERO && !c->keep_zero_host)
+  if ((e->kind == EXTENT_ZERO || e->kind == EXTENT_ABSENT) && !c->keep_reserved)
     e->host = 0;
   return 0;
 }

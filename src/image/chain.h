@@ -80,9 +80,9 @@ int chain_map_blocks (struct chain *c, uint64_t start, uint64_t length,
 int chain_read (struct chain *c, uint64_t offset, void *data, size_t size,
                 struct fault *f);
 
-/* One line for each map entry in the vocabulary of `qemu-img map` needs the
-   place of preallocated zero clusters: extents of kind ZERO then carry their
-   host offset and are joined only when it continues. */
-void chain_keep_zero_host (struct chain *c);
+/* From now on ZERO and ABSENT extents carry the host offset of a cluster that
+   is reserved for them, and are joined only when it continues: `qemu-img map`
+   prints it. */
+void chain_keep_reserved (struct chain *c);
 
 #endif /* CHAIN_H */

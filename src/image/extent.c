@@ -15,10 +15,9 @@ continues (const struct extent *a, const struct extent *b)
   case EXTENT_DATA:
     return a->layer == b->layer && a->host + a->length == b->host;
   case EXTENT_ZERO:
+  case EXTENT_ABSENT:
     return a->layer == b->layer
            && (a->host == 0 ? b->host == 0 : a->host + a->length == b->host);
-  case EXTENT_ABSENT:
-    return a->layer == b->layer;
   case EXTENT_MIXED:
     return true;
   case EXTENT_PACKED:

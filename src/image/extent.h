@@ -21,8 +21,8 @@ struct extent {
   uint64_t start;  /* guest offset */
   uint64_t length; /* never 0 */
   /* DATA: offset of START in the container.  PACKED: offset of the compressed
-     bytes, any alignment.  ZERO: 0, or the offset of the preallocated cluster
-     when the walk was asked for it.  Else 0. */
+     bytes, any alignment.  ZERO, ABSENT: 0, or the place of a cluster that is
+     reserved when the walk was asked for it.  Else 0. */
   uint64_t host;
   uint64_t packed_size; /* PACKED: compressed bytes (in whole sectors) */
   uint64_t packed_skip; /* PACKED: START minus the start of its cluster */

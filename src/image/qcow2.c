@@ -340,7 +340,7 @@ extended_run (const struct qcow2 *q, const uint8_t *table, uint64_t n,
         return;
       break;
     }
-    host = kind == EXTENT_ABSENT || host == 0 ? 0 : host + sub * sub_size;
+    host = host == 0 ? 0 : host + sub * sub_size;
     if (n == first) {
       e->kind = kind;
       e->host = host;
@@ -451,7 +451,7 @@ qcow2_map (struct qcow2 *q, uint64_t start, uint64_t length, extent_fn fn,
     if (qcow2_next (q, start, end, &e, f) < 0)
       return -1;
     start += e.length;
-    if (e.kind == EXTENT_ZERO)
+    if (e.kind == EXTENT_ZERO || e.kind == EXTENT_ABSENT)
       e.host = 0;
     if (extent_join (&j, &e, f) < 0)
       return -1;

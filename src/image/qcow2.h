@@ -117,13 +117,13 @@ uint64_t qcow2_end (const struct qcow2 *q);
 
 /* The extent at OFFSET, at most up to LIMIT (offset < limit <= virtual size);
    layer is 0.  Never longer than one L2 table unless it is absent, so extents
-   of a sequence may want joining.  ZERO extents carry their preallocated host
-   offset.  A table is checked as a whole when it is first used. */
+   of a sequence may want joining.  ZERO and (extended L2) ABSENT extents carry
+   the host offset of a cluster that is reserved for them.  A table is checked as a whole when it is first used. */
 int qcow2_next (struct qcow2 *q, uint64_t offset, uint64_t limit,
                 struct extent *e, struct fault *f);
 
 /* Extents of [START, START + LENGTH) of this layer alone, ascending, without
-   a gap, adjacent ones joined (ZERO without host offset). */
+   a gap, adjacent ones joined (ZERO and ABSENT without host offset). */
 int qcow2_map (struct qcow2 *q, uint64_t start, uint64_t length, extent_fn fn,
                void *opaque, struct fault *f);
 
