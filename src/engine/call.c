@@ -101,6 +101,9 @@ call_refusal (int status, const char *text)
   static const char *const space[]
       = { "low disk space", "not enough space", "disk space is low",
           "no space left", NULL };
+  /* "... is already in use, please choose a unique name and try again" */
+  static const char *const taken[]
+      = { "already in use", "already exist", NULL };
   static const char *const busy[]
       = { "in progress", "try again", "locked",        "being ",
           "during",      "migrating", "hot-plug disk", NULL };
@@ -111,7 +114,7 @@ call_refusal (int status, const char *text)
     return FAULT_NOTFOUND;
   if (text_has (text, space))
     return FAULT_SPACE;
-  if (status == 409 && text_has (text, busy))
+  if (status == 409 && text_has (text, busy) && !text_has (text, taken))
     return FAULT_BUSY;
   return FAULT_REMOTE;
 }

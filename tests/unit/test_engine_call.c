@@ -168,6 +168,10 @@ test_refusal (void **state)
     { 409, "Failed to hot-plug disk", FAULT_BUSY },
     { 409, "Cannot import VM. VM with the same identifier already exists",
       FAULT_REMOTE },
+    { 409,
+      "Cannot edit VM. The VM name is already in use, please choose a unique "
+      "name and try again",
+      FAULT_REMOTE },
     { 409, "Cannot remove Snapshot. Disk snapshot is attached to another VM",
       FAULT_REMOTE },
     { 409, "Cannot add Virtual Disk. Low disk space on Storage Domain x",
