@@ -193,6 +193,7 @@ back_up_one (struct run *run, const struct plan_vm *plan)
     finish (run, &result);
     return;
   }
+  log_context (plan->vm->name);
   if (vmjob_run (&params, &result, point, note, &f) == 0) {
     result.state = OBSERVER_DONE;
     result.point = point;
@@ -201,6 +202,7 @@ back_up_one (struct run *run, const struct plan_vm *plan)
     result.state = OBSERVER_FAILED;
     result.fault = &f;
   }
+  log_context (NULL);
   result.note = note[0] != '\0' ? note : NULL;
   result.duration_ms = stamp_mono_ms () - begin;
   finish (run, &result);

@@ -58,11 +58,9 @@ remove_snapshots (struct site *site, const struct vm *vm,
           "still wrote into its volume: shut the VM down, start it again, "
           "remove the snapshot in the engine",
           s->id);
-    log_info ("vm %s: removing snapshot %s that an earlier run left", vm->name,
-              s->id);
+    log_info ("removing snapshot %s that an earlier run left", s->id);
     if (snapshot_delete (site->engine, vm->id, s->id, SNAPSHOT_DELETE_S, f) < 0)
-      return fault_prefix (f, "remove snapshot %s that an earlier run left",
-                           s->id);
+      return fault_prefix (f, "of an earlier run");
   }
   return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +200,19 @@ site_lane_open (struct site *site, const struct host *host,
     return -1;
   }
   return 0;
+}
+
+int
+site_explain (const struct site *site, const struct host *host, struct fault *f)
+{
+  struct settings_login login;
+
+  settings_host_login (site->settings, host->name, &login);
+  if ((f->err == EACCES || f->err == EPERM) && !login.sudo
+      && strcmp (login.user, "root") != 0)
+    return fault_append (f, "; user %s has no right to: set ssh.sudo",
+                         login.user);
+  return -1;
 }
 
 int

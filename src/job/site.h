@@ -71,6 +71,10 @@ struct site_lane {
 };
 int site_lane_open (struct site *site, const struct host *host,
                     struct site_lane *lane, struct fault *f);
+/* Add the next step to F, with which a helper on HOST has refused to open a
+   volume; -1. */
+int site_explain (const struct site *site, const struct host *host,
+                  struct fault *f);
 /* End the helper in an orderly way and give the connection back. */
 int site_lane_stop (struct site *site, struct site_lane *lane, struct fault *f);
 /* Let it go, whatever state it is in. */

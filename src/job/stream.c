@@ -251,10 +251,11 @@ lane_reopen (struct worker *w, struct fault *f)
   struct fault again = FAULT_INIT;
   unsigned wait_ms = REOPEN_MS << w->reopened;
 
-  while (fault_may_retry (f->code) && w->reopened < REOPEN_MAX
+  while (f->code == FAULT_NET && w->reopened < REOPEN_MAX
          && !stopped (w->shared)) {
-    log_warn ("host stream %u: %s; trying again in %u ms", w->index, f->text,
-              wait_ms);
+    log_warn ("disk %s: stream %u: %s; trying again in %u s",
+              w->shared->stream->progress->alias, w->index, f->text,
+              wait_ms / 1000);
     w->reopened++;
     fault_reset (&again);
     site_lane_drop (w->shared->stream->site, w->lane);
@@ -277,9 +278,11 @@ worker_main (void *opaque)
   struct fault f = FAULT_INIT;
   struct remote_totals totals;
 
+  log_context (sh->stream->progress->vm_name);
   if (w->index > 0 && lane_prepare (w, &f) < 0) {
     /* The others do its work. */
-    log_warn ("stream %u is not used: %s", w->index, f.text);
+    log_warn ("disk %s: stream %u is not used: %s", sh->stream->progress->alias,
+              w->index, f.text);
     site_lane_drop (sh->stream->site, w->lane);
     return NULL;
   }

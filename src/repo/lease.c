@@ -194,7 +194,7 @@ open_file (const struct place *p, const char *name, int flags, struct fault *f)
                flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
   if (fd < 0)
     return fault_set (f, errno == ENOENT ? FAULT_NOTFOUND : FAULT_IO, errno,
-                      "lease %s: open", name);
+                      "lease %s of repository %s: open", name, place_path (p));
   return fd;
 }
 
@@ -306,7 +306,7 @@ take_fd (const struct place *p, const char *name, const struct holder *we,
   if (text == NULL)
     return -1;
   if (locked == 0)
-    return busy_text (name, text, "", f);
+    return busy_text (name, text, ": wait until that run has ended", f);
   locked = seen_locked (p, name, f);
   if (locked == 0)
     return lock_failed (p, name, 0, f);

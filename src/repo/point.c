@@ -389,6 +389,7 @@ point_find (const struct place *p, const char *text, struct point **out,
 {
   const char *at = strrchr (text, '@');
   CLEANUP_FREE char *vm = NULL;
+  struct fault why = FAULT_INIT;
   char vm_id[UUID_SIZE];
   size_t back;
   int rc;
@@ -407,5 +408,12 @@ point_find (const struct place *p, const char *text, struct point **out,
     return -1;
   if (rc == 1)
     return find_back (p, vm_id, back, out, f);
-  return point_open (p, vm_id, at + 1, out, f);
+  if (point_open (p, vm_id, at + 1, out, &why) == 0)
+    return 0;
+  if (why.code != FAULT_NOTFOUND)
+    return fault_copy (f, &why);
+  return fault_set (f, FAULT_NOTFOUND, 0,
+                    "there is no point %s: chainlift points \"%s\" lists what "
+                    "there is",
+                    text, vm);
 }
