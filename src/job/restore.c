@@ -74,7 +74,7 @@ struct restore {
   struct target *targets;
   struct site_lane lane;
   struct quota *quota;
-  bool helper_ran; /* a helper may have a disk open */
+  bool has_opened; /* a helper was asked to open a disk, and may have it */
   char vm_id[UUID_SIZE];
   unsigned vm_intention;
   bool finished; /* the VM has its name: nothing is undone any more */
@@ -273,14 +273,14 @@ prove (struct restore *r, struct target *t, struct fault *f)
     return -1;
   snprintf (m.image, sizeof m.image, "%s", t->disk->id);
   snprintf (m.volume, sizeof m.volume, "%s", t->disk->volume_id);
-  r->helper_ran = true;
   if (r->lane.remote == NULL
       && site_lane_open (r->site, r->host, &r->lane, f) < 0)
     return -1;
+  r->has_opened = true;
   rc = remote_open_write (r->lane.remote, &m, &wopened, f);
   msg_wopened_reset (&wopened);
   phase_stop (PHASE_PROVE);
-  return rc;
+  return rc < 0 ? site_explain (r->site, r->host, f) : 0;
 }
 
 static int
@@ -446,7 +446,7 @@ run_phases (struct restore *r, struct fault *f)
   }
   if (site_lane_stop (r->site, &r->lane, f) < 0)
     return -1;
-  r->helper_ran = false;
+  r->has_opened = false;
   if (vm_phase (r, f) < 0 || attach_phase (r, f) < 0
       || release_phase (r, f) < 0)
     return -1;
@@ -467,10 +467,10 @@ take_back (struct restore *r, char *note, size_t size)
     return;
   cancel_shield ();
   if (r->lane.remote != NULL && site_lane_stop (r->site, &r->lane, &f) == 0)
-    r->helper_ran = false;
+    r->has_opened = false;
   site_lane_drop (r->site, &r->lane);
   fault_reset (&f);
-  if (r->helper_ran)
+  if (r->has_opened)
     rc = undo_wait_helper (r->site, r->host, &f);
   if (rc == 0 && r->vm_intention != 0)
     rc = undo_vm (r->site, r->vm_id, r->vm_intention, &f);
@@ -524,11 +524,13 @@ restore_vm (const struct restore_options *options,
     return -1;
   }
   r.result.state = OBSERVER_DONE;
+  log_context (options->as);
   if (run_phases (&r, f) < 0) {
     take_back (&r, note, sizeof note);
     r.result.state = OBSERVER_FAILED;
     r.result.fault = f;
   }
+  log_context (NULL);
   r.result.vm_name = options->as;
   r.result.vm_id = r.manifest != NULL ? r.manifest->vm_id : NULL;
   r.result.point = options->point;

@@ -235,7 +235,7 @@ t0_phase (struct vmjob *j, const struct layers *layers,
   /* A process that writes into a frozen volume: the snapshot is a lie. */
   if (f->code == FAULT_BUSY)
     j->hold = true;
-  return -1;
+  return site_explain (j->site, j->plan->host, f);
 }
 
 static int
@@ -260,16 +260,23 @@ static int
 t1_phase (struct vmjob *j, const char *identity, struct fault *f)
 {
   CLEANUP_FREE char *now = NULL;
+  struct fault why = FAULT_INIT;
 
   enter (j, PHASE_T1, "");
-  if (remote_identify (j->lanes[0].remote, &now, f) < 0)
-    return -1;
-  if (strcmp (now, identity) == 0)
+  if (remote_identify (j->lanes[0].remote, &now, &why) == 0
+      && strcmp (now, identity) == 0)
     return 0;
-  return fault_set (f, FAULT_BUSY, 0,
-                    "its layers changed while they were read (a merge, a move "
-                    "or a restore of a snapshot): what was read is discarded, "
-                    "try again");
+  if (why.code == FAULT_NET || why.code == FAULT_CANCELLED)
+    return fault_copy (f, &why);
+  /* What was right at t0 and is not any more has been changed. */
+  fault_set (
+      f, FAULT_BUSY, 0,
+      "its layers changed while they were read (a snapshot was removed "
+      "or restored, or the disk was moved or removed): what was read is discarded, "
+      "try again");
+  if (why.code != FAULT_NONE)
+    fault_append (f, " (%.400s)", why.text);
+  return -1;
 }
 
 /* Everything of one disk but its opening: map, stream, t1, the end of the
@@ -430,23 +437,29 @@ run_phases (struct vmjob *j, struct fault *f)
   return publish_phase (j, f);
 }
 
-/* Our snapshot, or what may have become of the wish for one. */
+/* Is S the one of this run?  Its description may have been edited, and a wish
+   may have come true without our knowing its id. */
+static bool
+is_mine (const struct vmjob *j, const struct snapshot *s)
+{
+  return strcmp (s->type, "active") != 0
+         && (strncmp (s->description, j->site->tag, strlen (j->site->tag)) == 0
+             || (j->snapshot != NULL && strcmp (s->id, j->snapshot->id) == 0));
+}
+
+/* Our snapshot, if there is one: the engine may have rolled it back, somebody
+   may have removed it, or its VM. */
 static int
 find_snapshot (struct vmjob *j, char id[static UUID_SIZE], struct fault *f)
 {
   CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
+  struct fault now = FAULT_INIT;
 
   id[0] = '\0';
-  if (j->snapshot != NULL) {
-    memcpy (id, j->snapshot->id, UUID_SIZE);
-    return 0;
-  }
-  if (snapshot_list (j->site->engine, j->vm->id, &list, f) < 0)
-    return -1;
+  if (snapshot_list (j->site->engine, j->vm->id, &list, &now) < 0)
+    return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
   for (size_t i = 0; i < list->count; i++) {
-    if (strncmp (list->items[i].description, j->site->tag,
-                 strlen (j->site->tag))
-        == 0)
+    if (is_mine (j, &list->items[i]))
       memcpy (id, list->items[i].id, UUID_SIZE);
   }
   return 0;
@@ -482,7 +495,7 @@ remove_snapshot (struct vmjob *j, struct fault *f)
         || snapshot_delete (j->site->engine, j->vm->id, id, SNAPSHOT_DELETE_S,
                             f)
                < 0)
-      return fault_prefix (f, "remove snapshot %s", id);
+      return -1;
   }
   phase_stop (PHASE_RELEASE);
   return journal_settle (j->site->journal, j->intention, f);
@@ -499,7 +512,10 @@ release (struct vmjob *j)
   cancel_shield ();
   drop_lanes (j);
   if (j->vm != NULL && remove_snapshot (j, &f) < 0 && j->note[0] == '\0')
-    snprintf (j->note, VMJOB_NOTE_MAX, "left behind: %.400s", f.text);
+    snprintf (j->note, VMJOB_NOTE_MAX,
+              "its snapshot may be left behind (%.350s); the next backup of "
+              "this VM removes it",
+              f.text);
   cancel_unshield ();
 }
 

@@ -9,6 +9,14 @@
 #   expect STATUS CMD...   the exit status must be STATUS; output in $OUT
 #   says TEXT              $OUT must contain TEXT
 #   clean                  nothing of ours is left anywhere in the lab
+#   settings TEXT          keys over those of the lab, until the next call
+#   quick                  short waits of the program and of the engine
+#   halt PHASE[:N] ARG...  the program with ARG in the background, stopped there
+#   go_on STATUS           let that one run on; its exit status must be STATUS
+#   row NAME STATUS TEXT... -- CMD...   one fault of a table: exit status, what
+#                          is told, and that nothing of ours is left
+#   intact NAME            no point came or went since `noted`, and clean
+#   next_run VM            a backup of it works, and its bytes are right
 #   die TEXT               fail
 #   cleanup_fn CMD...      run at the end, last first
 #
@@ -27,6 +35,7 @@ unset CHAINLIFT_STOP_AT CHAINLIFT_STOP_REMOTE || true
 WORK=$(mktemp -d)
 OUT=$WORK/out
 CLEANUP_LIST=
+HALTED=
 export WORK
 
 die ()
@@ -52,6 +61,7 @@ at_exit ()
   status=$?
   trap '' INT TERM
   set +e
+  [ -z "$HALTED" ] || kill -KILL "$HALTED" 2>/dev/null
   if [ "$status" -ne 0 ] && [ -s "$OUT" ]; then
     echo "--- last output:" >&2
     tail -n 30 "$OUT" >&2
@@ -143,11 +153,120 @@ clean ()
 # Wait until COMMAND succeeds, at most $1 seconds.
 wait_until ()
 {
-  limit=$1
+  limit=$(($1 * 10))
   shift
   while ! "$@" >/dev/null 2>&1; do
     limit=$((limit - 1))
     [ "$limit" -gt 0 ] || die "did not come true: $*"
-    sleep 1
+    sleep 0.1
   done
+}
+
+settings ()
+{
+  mkdir -p "$LAB/conf.d"
+  printf '%s\n' "$*" >"$LAB/conf.d/test.conf"
+}
+
+quick ()
+{
+  mkdir -p "$LAB/conf.d"
+  echo 'engine: { poll_ms = 100; retry = 5; busy = 2; };' \
+    >"$LAB/conf.d/quick.conf"
+  for name in locked tail grace; do
+    ctl delay "$name" 0.1 >/dev/null
+  done
+}
+
+# In the background the program itself must be the process: HALTED can be
+# signalled.
+begin ()
+{
+  (
+    exec "$BUILD/src/chainlift" --config "$LAB_CONF" "$@"
+  ) >"$OUT" 2>&1 </dev/null &
+  HALTED=$!
+}
+
+has_stopped ()
+{
+  if grep -q "stopped at $1" "$OUT"; then
+    return 0
+  fi
+  kill -0 "$HALTED" || die "it ended before $1: $(tail -n 1 "$OUT")"
+  return 1
+}
+
+halt ()
+{
+  at=$1
+  shift
+  CHAINLIFT_STOP_AT=$at
+  export CHAINLIFT_STOP_AT
+  begin "$@"
+  unset CHAINLIFT_STOP_AT
+  wait_until 60 has_stopped "$at"
+}
+
+# The end of the program that `begin` or `halt` started.
+ended ()
+{
+  got=0
+  wait "$HALTED" || got=$?
+  HALTED=
+  [ "$got" -eq "$1" ] || die "exit $got, not $1"
+}
+
+go_on ()
+{
+  kill -CONT "$HALTED"
+  ended "$1"
+}
+
+listed_points ()
+{
+  if [ -d "$LAB_REPO" ]; then
+    cl --json points | jq -r 'select(.type == "point") | .point' | sort
+  fi
+}
+
+noted ()
+{
+  listed_points >"$WORK/points"
+}
+
+intact ()
+{
+  ctl clear-faults >/dev/null
+  clean
+  listed_points >"$WORK/points.now"
+  cmp "$WORK/points" "$WORK/points.now" || die "$1: the points changed"
+  echo "ok: $1: $(grep -E '^chainlift: .*(error|warning):' "$OUT" \
+    | tail -n 1 | sed "s|$WORK|WORK|g")"
+}
+
+row ()
+{
+  name=$1
+  wanted=$2
+  shift 2
+  : >"$WORK/said"
+  while [ "$1" != -- ]; do
+    printf '%s\n' "$1" >>"$WORK/said"
+    shift
+  done
+  shift
+  expect "$wanted" "$@"
+  while IFS= read -r text; do
+    says "$text"
+  done <"$WORK/said"
+  intact "$name"
+}
+
+next_run ()
+{
+  expect 0 cl backup "$1"
+  prove image "$(latest "$1")" || die "the next point of $1 is wrong"
+  clean
+  noted
 }

@@ -196,10 +196,12 @@ def fail_task(engine, kind, count=1):
         engine.tasks.fail_next[kind] = int(count)
 
 
-def false_success(engine, count=1):
-    """false-success [N]: live snapshots `succeed`, QEMU keeps its volume"""
+def false_success(engine, count=1, event='170'):
+    """false-success [N [none]]: snapshots `succeed`, QEMU keeps its volume;
+    none: without an event that tells"""
     with engine.state.lock:
         engine.false_success = int(count)
+        engine.false_success_told = event != 'none'
 
 
 def delay(engine, name=None, seconds=None):

@@ -45,6 +45,7 @@ class Engine:
         self.faults = faults.Faults()
         self.router = Router(MODULES)
         self.false_success = 0
+        self.false_success_told = True
         self.keep_alive_s = 120.0
         self.back_at = 0.0
         self.log_lock = threading.Lock()

@@ -212,7 +212,7 @@ def start_create(engine, request, row, snap, pairs, held, memory):
             save_oracle(engine, vm, snap, pairs)
         for _, img, _, _ in pairs:
             measure(engine, img)
-        if quiet:
+        if quiet and engine.false_success_told:
             engine.event(request, 170, "Failed to create live snapshot '%s' "
                          "for VM '%s'. VM restart is recommended. Note that "
                          'using the created snapshot might cause data '
