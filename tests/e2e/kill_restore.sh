@@ -64,8 +64,8 @@ again ()
 controller ()
 {
   n=$((n + 1))
-  CHAINLIFT_STOP_AT=$1 cl restore "$point" --as "copy-$n" \
-    >"$WORK/run.out" 2>&1 </dev/null &
+  CHAINLIFT_STOP_AT=$1 "$BUILD/src/chainlift" --config "$LAB_CONF" \
+    restore "$point" --as "copy-$n" >"$WORK/run.out" 2>&1 </dev/null &
   pid=$!
   wait_until 60 grep -q "stopped at $1" "$WORK/run.out"
   kill -KILL "$pid"
