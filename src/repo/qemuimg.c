@@ -184,10 +184,10 @@ start_convert (const char *program, const int *fds, unsigned count,
                    "file.server.str=%d",
                    socket);
   CLEANUP_FREE int *inherit = xcalloc (count + 1, sizeof *inherit);
-  /* -n: the output is there; -S 0: data stays data; -U: no lock is asked
-     for. */
+  /* -n: the output is there; -U: no lock is asked for; -S 64k: holes come as
+     WRITE_ZEROES of any length, which -S 0 would spell out. */
   const char *argv[]
-      = { program, "convert", "-n", "-U", "-S", "0", "--target-image-opts",
+      = { program, "convert", "-n", "-U", "-S", "64k", "--target-image-opts",
           source,  target,    NULL };
   struct child c = { .program = program,
                      .argv = argv,
