@@ -8,9 +8,10 @@
      lock free, text of another   he may live where locks do not travel, or
      machine                      his machine is gone: busy, until lease_break
 
-   The text is removed at a proper end, before the lock is dropped.  A lock
-   file is never unlinked, so that two processes cannot lock two files of one
-   name; one that somebody replaces is noticed by its inode. */
+   At a proper end the file is unlinked, then the lock is dropped.  Who locks a
+   file looks whether it still stands under its name, and else begins again, so
+   two processes never have two files of one name; that a file was replaced
+   while it was held is noticed the same way. */
 #include <config.h>
 
 #include <errno.h>
@@ -367,10 +368,10 @@ lease_drop (struct lease *l)
 {
   if (l == NULL)
     return;
-  /* A text that cannot be removed costs nothing here: the next holder on this
+  /* A file that cannot be removed costs nothing here: the next holder on this
      machine sees that its process is gone. */
   if (lease_check (l, NULL) == 0)
-    (void)write_text (l->fd, l->name, "", NULL);
+    (void)unlinkat (place_folder_fd (l->place, PLACE_LEASES), l->name, 0);
   close (l->fd);
   free (l->text);
   free (l);

@@ -249,6 +249,55 @@ test_lease_conflict (void **state)
   assert_false (locked);
 }
 
+/* Processes that take and drop the same lease as fast as they can: never are
+   two inside. */
+static void
+test_lease_crowd (void **state)
+{
+  enum { PROCESSES = 4, ROUNDS = 40 };
+  pid_t pids[PROCESSES];
+  char *inside = xasprintf ("%s/inside", folder);
+  struct stat st;
+  int status;
+
+  (void)state;
+  for (int i = 0; i < PROCESSES; i++) {
+    pids[i] = fork ();
+    if (pids[i] != 0)
+      continue;
+    alarm (60);
+    for (int done = 0; done < ROUNDS;) {
+      struct lease *l = NULL;
+      struct fault f = FAULT_INIT;
+      int fd;
+
+      if (lease_take (place, VM3, "crowd", &l, &f) < 0) {
+        if (f.code != FAULT_BUSY)
+          _exit (2);
+        continue;
+      }
+      fd = open (inside, O_CREAT | O_EXCL | O_WRONLY, 0600);
+      if (fd < 0 || lease_check (l, NULL) < 0)
+        _exit (3);
+      close (fd);
+      if (unlink (inside) < 0)
+        _exit (4);
+      lease_drop (l);
+      done++;
+    }
+    _exit (0);
+  }
+  for (int i = 0; i < PROCESSES; i++) {
+    assert_int_equal (waitpid (pids[i], &status, 0), pids[i]);
+    assert_int_equal (status, 0);
+  }
+  /* And no file of it stays. */
+  assert_int_equal (fstatat (place_folder_fd (place, PLACE_LEASES), VM3, &st,
+                             AT_SYMLINK_NOFOLLOW),
+                    -1);
+  free (inside);
+}
+
 static void
 test_lease_lost (void **state)
 {
@@ -468,6 +517,7 @@ main (void)
     cmocka_unit_test (test_place),
     cmocka_unit_test (test_open_vm_names),
     cmocka_unit_test (test_lease_conflict),
+    cmocka_unit_test (test_lease_crowd),
     cmocka_unit_test (test_lease_lost),
     cmocka_unit_test (test_lease_of_another_machine),
     cmocka_unit_test (test_find),
