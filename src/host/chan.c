@@ -14,15 +14,20 @@
 
 enum {
   SLICE_MS = 200,
-  WINDOW = 16 * 1024 * 1024,
+  LOOK = 4 * 1024 * 1024, /* bytes between two looks at the window */
 };
+
+/* Bytes a microsecond that a window should allow, and its limits. */
+#define WINDOW_RATE UINT64_C (2500)
+#define WINDOW_MIN (1280u * 1000)
+#define WINDOW_MAX (16u * 1024 * 1024)
 
 struct chan {
   struct conn_raw *raw;
   uint64_t silent_ms; /* time spent in waits since the last byte */
   uint64_t received;
-  uint64_t grown_at; /* value of received when the window was last grown */
-  uint8_t *grown;    /* WINDOW bytes; what came while it was grown */
+  uint64_t looked; /* value of received when the window was last looked at */
+  uint8_t *grown;  /* WINDOW_MAX bytes; what came while it was grown */
   size_t grown_pos;
   size_t grown_size;
   char errors[CHAN_STDERR_MAX];
@@ -134,16 +139,23 @@ take_grown (struct chan *ch, void *data, size_t size)
 /* libssh 0.10 keeps a window of 1.2 MiB, too little for a link with latency,
    and has no call to change it.  But a read of more than what is buffered and
    open makes it grow the window to that count.  At every read that would cost
-   a packet each time; once for each half window it costs nothing. */
+   a packet each time; done now and then it costs nothing.  On a link without
+   latency it is left alone: sshd fills a large window from its pipe and then
+   moves megabytes about in its own memory, which halves its speed. */
 static ssize_t
 grow_window (struct chan *ch, struct fault *f)
 {
+  uint64_t window = conn_rtt_us (conn_raw_conn (ch->raw)) * WINDOW_RATE;
   ssize_t n;
 
-  ch->grown_at = ch->received;
+  ch->looked = ch->received;
+  if (window > WINDOW_MAX)
+    window = WINDOW_MAX;
+  if (window <= WINDOW_MIN)
+    return 0;
   if (ch->grown == NULL)
-    ch->grown = xmalloc (WINDOW);
-  n = conn_raw_read (ch->raw, ch->grown, WINDOW, 0, f);
+    ch->grown = xmalloc (WINDOW_MAX);
+  n = conn_raw_read (ch->raw, ch->grown, window, 0, f);
   if (n > 0) {
     ch->grown_pos = 0;
     ch->grown_size = (size_t)heard (ch, n);
@@ -168,7 +180,7 @@ read_once (struct chan *ch, void *data, size_t size, unsigned wait_ms,
 
   if (ch->grown_pos < ch->grown_size)
     return take_grown (ch, data, size);
-  if (ch->received - ch->grown_at >= WINDOW / 2) {
+  if (ch->received - ch->looked >= LOOK) {
     n = grow_window (ch, f);
     if (n != 0)
       return n < 0 ? n : take_grown (ch, data, size);

@@ -25,6 +25,7 @@
 #include "base/xmem.h"
 #include "host/conn.h"
 #include "host/dial.h"
+#include "host/gulp.h"
 #include "host/hostkey.h"
 
 #define CIPHERS                                                                \
@@ -45,6 +46,7 @@ struct conn {
   uint64_t stall_ms;
   ssh_session session;
   ssh_event event;
+  struct gulp *gulp; /* once authenticated */
   bool alive;
   char *cipher;
 };
@@ -118,6 +120,7 @@ wait_socket (struct conn *c, uint64_t deadline_ms, const char *what,
   };
   uint64_t now = stamp_mono_ms ();
   int left = SLICE_MS;
+  int rc;
 
   if (cancel_check (f) < 0)
     return -1;
@@ -131,7 +134,10 @@ wait_socket (struct conn *c, uint64_t deadline_ms, const char *what,
     left = (int)(deadline_ms - now);
   if (ssh_get_poll_flags (c->session) & SSH_WRITE_PENDING)
     p[0].events |= POLLOUT;
-  if (poll (p, 2, left) < 0 && errno != EINTR)
+  gulp_enter (c->gulp);
+  rc = poll (p, 2, left);
+  gulp_leave ();
+  if (rc < 0 && errno != EINTR)
     return fault_set (f, FAULT_INTERNAL, errno, "poll");
   return cancel_check (f);
 }
@@ -182,6 +188,8 @@ drop_session (struct conn *c)
   }
   ssh_disconnect (c->session);
   ssh_free (c->session);
+  gulp_free (c->gulp);
+  c->gulp = NULL;
   c->session = NULL;
   c->alive = false;
 }
@@ -425,6 +433,7 @@ conn_open (const struct conn_params *params, struct conn **conn,
     fault_set (f, FAULT_INTERNAL, ENOMEM, "SSH event");
     goto err0;
   }
+  c->gulp = gulp_new (ssh_get_fd (c->session));
   c->cipher = xstrdup (ssh_get_cipher_in (c->session));
   *conn = c;
   return 0;
@@ -521,7 +530,12 @@ request (struct conn_raw *r, const char *command, struct fault *f)
   uint64_t deadline = stamp_mono_ms () + c->stall_ms;
   int rc;
 
-  while ((rc = ssh_channel_open_session (r->channel)) == SSH_AGAIN) {
+  for (;;) {
+    gulp_enter (c->gulp);
+    rc = ssh_channel_open_session (r->channel);
+    gulp_leave ();
+    if (rc != SSH_AGAIN)
+      break;
     if (wait_socket (c, deadline, "open a channel", f) < 0)
       return -1;
   }
@@ -533,7 +547,12 @@ request (struct conn_raw *r, const char *command, struct fault *f)
                       "MaxSessions too low?)",
                       c->name, ssh_get_error (c->session));
   }
-  while ((rc = ssh_channel_request_exec (r->channel, command)) == SSH_AGAIN) {
+  for (;;) {
+    gulp_enter (c->gulp);
+    rc = ssh_channel_request_exec (r->channel, command);
+    gulp_leave ();
+    if (rc != SSH_AGAIN)
+      break;
     if (wait_socket (c, deadline, "start a command", f) < 0)
       return -1;
   }
@@ -583,8 +602,10 @@ conn_raw_free (struct conn_raw *r)
 {
   if (r == NULL)
     return;
+  gulp_enter (r->c->gulp);
   ssh_remove_channel_callbacks (r->channel, &r->callbacks);
   ssh_channel_free (r->channel);
+  gulp_leave ();
   free (r);
 }
 
@@ -610,8 +631,10 @@ conn_raw_read (struct conn_raw *r, void *data, size_t size, unsigned wait_ms,
     return -1;
   if (wait_ms > SLICE_MS)
     wait_ms = SLICE_MS;
+  gulp_enter (r->c->gulp);
   n = ssh_channel_read_timeout (r->channel, data, (uint32_t)size, 0,
                                 (int)wait_ms);
+  gulp_leave ();
   if (n > 0)
     return n;
   if (n == SSH_ERROR && !ssh_is_connected (r->c->session))
@@ -632,19 +655,24 @@ conn_raw_write (struct conn_raw *r, const void *data, size_t size,
   if (!ssh_channel_is_open (r->channel) || ssh_channel_is_eof (r->channel))
     return fault_set (f, FAULT_REMOTE, 0,
                       "host %s: the program on the host has ended", r->c->name);
+  gulp_enter (r->c->gulp);
   n = ssh_channel_write (r->channel, data,
                          size < WRITE_MAX ? (uint32_t)size : WRITE_MAX);
+  gulp_leave ();
   return n == SSH_ERROR ? broken (r->c, "write", f) : n;
 }
 
 int
 conn_raw_send_eof (struct conn_raw *r, struct fault *f)
 {
+  int rc;
+
   if (check_alive (r->c, f) < 0)
     return -1;
-  if (ssh_channel_send_eof (r->channel) == SSH_ERROR)
-    return broken (r->c, "close stdin", f);
-  return 0;
+  gulp_enter (r->c->gulp);
+  rc = ssh_channel_send_eof (r->channel);
+  gulp_leave ();
+  return rc == SSH_ERROR ? broken (r->c, "close stdin", f) : 0;
 }
 
 bool
@@ -656,14 +684,23 @@ conn_raw_unsent (const struct conn_raw *r)
 int
 conn_raw_pump (struct conn_raw *r, unsigned wait_ms, struct fault *f)
 {
+  int rc;
+
   if (check_alive (r->c, f) < 0)
     return -1;
-  if (ssh_event_dopoll (r->c->event,
-                        wait_ms < SLICE_MS ? (int)wait_ms : SLICE_MS)
-          == SSH_ERROR
-      || !ssh_is_connected (r->c->session))
+  gulp_enter (r->c->gulp);
+  rc = ssh_event_dopoll (r->c->event,
+                         wait_ms < SLICE_MS ? (int)wait_ms : SLICE_MS);
+  gulp_leave ();
+  if (rc == SSH_ERROR || !ssh_is_connected (r->c->session))
     return broken (r->c, "wait for the host", f);
   return 0;
+}
+
+unsigned
+conn_rtt_us (const struct conn *c)
+{
+  return dial_rtt_us (ssh_get_fd (c->session));
 }
 
 int

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +114,18 @@ dial_tcp (const char *address, unsigned port, uint64_t deadline_ms,
                     "connect to %s port %u (is the host up, sshd running, and "
                     "the port of hosts.port or ssh.port right?)",
                     address, port);
+}
+
+unsigned
+dial_rtt_us (int fd)
+{
+  struct tcp_info info;
+  socklen_t len = sizeof info;
+
+  memset (&info, 0, sizeof info);
+  if (getsockopt (fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+    return 0;
+  return info.tcpi_min_rtt != UINT32_MAX ? info.tcpi_min_rtt : 0;
 }
 
 /* --- the private key -------------------------------------------------- */

@@ -17,6 +17,9 @@ struct fault;
 int dial_tcp (const char *address, unsigned port, uint64_t deadline_ms,
               unsigned stall_ms, struct fault *f);
 
+/* Least round-trip time of FD so far, in microseconds; 0 = not known. */
+unsigned dial_rtt_us (int fd);
+
 /* The private key in PATH; the caller frees it by dial_key_free.  FAULT_CONF
    when it is missing, unreadable, no regular file, too large, or readable by
    others. */

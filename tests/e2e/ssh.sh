@@ -48,10 +48,10 @@ s.bind (("127.0.0.1", 0)); print (s.getsockname ()[1])')
     "$SSHD" -D -e -f "$conf" 2>"$log" &
     SSHD_PID=$!
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-      grep -q 'Server listening' "$log" && break
+      grep -qs 'Server listening' "$log" && break
       sleep 0.1
     done
-    if grep -q 'Server listening' "$log"; then
+    if grep -qs 'Server listening' "$log"; then
       cleanup_fn "kill $SSHD_PID 2>/dev/null"
       return 0
     fi
