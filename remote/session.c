@@ -109,7 +109,6 @@ session_stop (struct session *s, const char *phase)
 static void
 fill_welcome (const struct session *s, struct msg_welcome *m)
 {
-  CLEANUP_FREE char *boot = NULL;
   struct utsname u;
   int fd = open (BOOT_ID, O_RDONLY | O_CLOEXEC);
   ssize_t n = -1;

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -428,10 +429,16 @@ read_disk (int out, uint64_t size)
 static int
 bye (void)
 {
+  struct rusage u;
   int status;
 
   send_frame (FRAME_BYE, 0, NULL);
   status = end ();
+  if (getrusage (RUSAGE_CHILDREN, &u) == 0)
+    printf ("helper user %ld.%03ld s system %ld.%03ld s resident %ld KiB\n",
+            (long)u.ru_utime.tv_sec, (long)u.ru_utime.tv_usec / 1000,
+            (long)u.ru_stime.tv_sec, (long)u.ru_stime.tv_usec / 1000,
+            u.ru_maxrss);
   if (status != 0)
     fprintf (stderr, "the helper ended with %d after BYE\n", status);
   return status == 0 ? 0 : 100 + status;
