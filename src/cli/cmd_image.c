@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "cli/args.h"
 #include "cli/cmd.h"
+#include "cli/image_check.h"
 #include "cli/image_flatten.h"
 #include "cli/image_map.h"
 #include "cli/image_open.h"
@@ -61,6 +62,18 @@ run_flatten (const struct args *args, const char *format, struct fault *f)
 }
 
 static int
+run_check (const struct args *args, const struct options *options,
+           const char *format, struct fault *f)
+{
+  if (args->word_count != 2)
+    return fault_set (f, FAULT_USAGE, 0, "image check needs one FILE");
+  if (strcmp (format, "qcow2") != 0)
+    return fault_set (f, FAULT_USAGE, 0,
+                      "only a qcow2 image can be checked, not %s", format);
+  return image_check (args->words[1], options->json, f);
+}
+
+static int
 run (const struct args *args, const struct options *options, struct fault *f)
 {
   const char *format = args_value (args, "format");
@@ -72,6 +85,8 @@ run (const struct args *args, const struct options *options, struct fault *f)
     return run_map (args, options, format, f);
   if (strcmp (what, "flatten") == 0)
     return run_flatten (args, format, f);
+  if (strcmp (what, "check") == 0)
+    return run_check (args, options, format, f);
   return fault_set (f, FAULT_USAGE, 0,
                     "image %s is not known, use map, flatten or check", what);
 }
@@ -89,12 +104,13 @@ const struct command cmd_image = {
            "flatten [-f FORMAT] [-O FORMAT] [--follow-backing] TOP OUT\n"
            "check FILE",
   .summary = "show, merge or check image files",
-  .help = "map prints where the data of an image is; with --json exactly as "
-          "qemu-img map.\nflatten writes one image without a backing file; "
-          "OUT - is standard output.\ncheck reads all tables of a qcow2 image "
-          "and tells what is wrong.\nFormats are never guessed: that of FILE "
-          "is -f, that of a backing file is\nwhat the header of the image "
-          "above it records.\n",
+  .help
+  = "map prints where the data of an image is; with --json exactly as "
+    "qemu-img map.\nflatten writes one image without a backing file; "
+    "OUT - is standard output.\ncheck reads all tables of a qcow2 image "
+    "and compares its\nrefcounts.\nFormats are never guessed: that of FILE "
+    "is -f, that of a backing file is\nwhat the header of the image "
+    "above it records.\n",
   .options = table,
   .min = 2,
   .max = 3,

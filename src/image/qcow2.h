@@ -65,7 +65,9 @@ struct qcow2_header {
   uint32_t header_size;    /* 72 in version 2 */
   enum qcow2_compression compression;
   bool extended_l2;
-  bool bitmaps;                              /* has a bitmaps extension */
+  uint32_t bitmap_count;   /* of the bitmaps extension, 0 without one */
+  uint64_t bitmaps_size;   /* of their directory */
+  uint64_t bitmaps_offset; /* of their directory; not checked */
   char backing[QCOW2_BACKING_MAX + 1];       /* "" when there is none */
   char backing_format[QCOW2_FORMAT_MAX + 1]; /* "" when not recorded */
 };

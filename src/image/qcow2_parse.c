@@ -275,7 +275,13 @@ parse_extension (const struct view *v, struct qcow2_header *h, uint32_t type,
     return fault_set (f, FAULT_CORRUPT, 0,
                       "has an encryption header, but is not encrypted");
   case EXTENSION_BITMAPS:
-    h->bitmaps = true;
+    if (size < 24)
+      return fault_set (
+          f, FAULT_CORRUPT, 0,
+          "bitmaps extension of %" PRIu32 " bytes is shorter than 24", size);
+    h->bitmap_count = view_u32 (v, offset);
+    h->bitmaps_size = view_u64 (v, offset + 8);
+    h->bitmaps_offset = view_u64 (v, offset + 16);
     return 0;
   default:
     return 0; /* extensions that a reader does not know may be ignored */

@@ -29,6 +29,22 @@ def check_map(folder, top, fmt):
     raise Failed('map: the text differs, the values do not')
 
 
+def check_check(folder, top):
+    """The same leaks and corruptions as `qemu-img check`."""
+    _, out, _ = chainlift('--json', 'image', 'check', top, cwd=folder,
+                          ok=(0, 13))
+    ours = json.loads(out.splitlines()[0])
+    if ours['dirty']:
+        return
+    _, out, _ = qemu_img('check', '--output=json', '-f', 'qcow2', top,
+                         cwd=folder, ok=(0, 2, 3))
+    theirs = json.loads(out)
+    if ours['leaked_clusters'] != theirs.get('leaks', 0) or \
+            ours['wrong_refcounts'] + ours['wrong_flags'] != \
+            theirs.get('corruptions', 0):
+        raise Failed('check: %s, qemu-img says %s' % (ours, theirs))
+
+
 def same(folder, ours, theirs):
     """qemu-img knows holes; below 1 GiB a program that does not is better."""
     sizes = [os.path.getsize(os.path.join(folder, name))
@@ -83,6 +99,8 @@ def check_pipes(folder, top, fmt, raw=True):
 def compare(folder, top, fmt, pipes=True):
     """Everything; Failed tells what differs."""
     check_map(folder, top, fmt)
+    if fmt == 'qcow2':
+        check_check(folder, top)
     check_raw(folder, top, fmt)
     chainlift('image', 'flatten', '-f', fmt, '-O', 'qcow2', '--follow-backing',
               top, 'ours.qcow2', cwd=folder)

@@ -181,7 +181,8 @@ static const struct patch header_patches[] = {
   { 112, 4, 0x0537be77, "has an encryption header" },
   { 112, 4, 0x44415441, "names a data file" },
   { 112, 4, 0x12345678, NULL }, /* unknown, length 0 */
-  { 112, 4, 0x23852875, NULL },
+  { 112, 8, UINT64_C (0x2385287500000018), NULL },
+  { 112, 8, UINT64_C (0x2385287500000017), "bitmaps extension of 23 bytes" },
   { 112, 8, UINT64_C (0x12345678ffffffff), "header extension 0x12345678" },
   { 112, 8, UINT64_C (0x1234567800000f89), "header extension 0x12345678" },
   { 112, 8, UINT64_C (0x1234567800000f88), NULL },
