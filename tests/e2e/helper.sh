@@ -395,7 +395,7 @@ done
 
 say "== controllers that break"
 broken () { timeout 30 "$drive" "$work/start" "$1" "$dir" "$l_c" "$l_b" "$l_a"; }
-for how in silent eof garbage deaf flood; do
+for how in silent eof garbage deaf flood stopped; do
   broken $how >out/log 2>&1 || bad "$how: $(cat out/log)"
   say "ok   $how: $(grep ended out/log)"
 done

@@ -4,7 +4,7 @@
 
      helper_drive HELPER pull DIR OUT FLAGS LAYER...
      helper_drive HELPER push DIR IMAGE VOLUME raw|cow CAPACITY FILE FLAGS
-     helper_drive HELPER silent|eof|garbage|deaf DIR LAYER...
+     helper_drive HELPER silent|eof|garbage|deaf|flood|stopped DIR LAYER...
 
    FLAGS: words joined by commas: part scan leaf lz4 discard fresh locked
    noseal stop=PHASE pause=SECONDS (between data and t1), or "-".
@@ -51,6 +51,7 @@ static struct {
   const char *stop;
   unsigned pause_s;
   unsigned heartbeat_ms;
+  pid_t worker;
 } d = { .heartbeat_ms = 30000, .stop = "" };
 
 /* A frame from the helper; data is its payload. */
@@ -230,6 +231,7 @@ hello (void)
   b = expect (FRAME_WELCOME);
   if (msg_welcome_decode (&b, &w, &f) < 0)
     fail (&f);
+  d.worker = (pid_t)w.pid;
   printf ("welcome %s uid %u flags %u pid %u boot %s\n", w.program, w.uid,
           w.flags, w.pid, w.boot_id);
   fflush (stdout);
@@ -699,7 +701,9 @@ broken (const char *how, int argc, char **argv)
       submit (100 + i, 0, opened.virtual_size);
   else if (strcmp (how, "flood") == 0)
     flood ();
-  status = await (10);
+  else if (strcmp (how, "stopped") == 0) /* the guard has to end it */
+    kill (d.worker, SIGSTOP);
+  status = await (25);
   msg_opened_reset (&opened);
   printf ("ended with %d after %.1f s\n", status,
           (double)(stamp_mono_ms () - begin) / 1000);
