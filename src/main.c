@@ -26,6 +26,7 @@ static const struct command *const commands[] = {
   &cmd_verify,
   &cmd_restore,
   &cmd_leftovers,
+  &cmd_unlock,
   &cmd_image,
   NULL,
   /* clang-format on */

@@ -60,7 +60,7 @@ point=$(chainlift --config "$LAB_CONF" --json points "$vm" \
 step "Nothing is left behind"
 chainlift --config "$LAB_CONF" leftovers
 left=$(sh tests/lab/lab.sh residue "$LAB" | grep -v "$vm-copy" \
-  | grep -Ev '^\+? ?(disk|attachment) ' || true)
+  | grep -Ev '^engine: \+ (disk|attachment) ' || true)
 [ -z "$left" ] || { echo "$left"; exit 1; }
 echo "no snapshot, no process, no file on engine, hosts and storage"
 printf '\nThe restored VM is the VM.  Everything that this made is removed now.\n'

@@ -31,6 +31,7 @@ extern const struct command cmd_show;
 extern const struct command cmd_verify;
 extern const struct command cmd_restore;
 extern const struct command cmd_leftovers;
+extern const struct command cmd_unlock;
 extern const struct command cmd_image;
 
 #endif /* CMD_H */

@@ -84,7 +84,8 @@ run (const struct args *args, const struct options *options, struct fault *f)
   table_print (t, stdout, output_width (STDOUT_FILENO));
   if (rc != 0)
     return -1;
-  log_debug ("%u leftovers of ours", count);
+  if (count == 0)
+    log_info ("nothing of this repository is left behind");
   return count > 0 ? 1 : 0;
 }
 

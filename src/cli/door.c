@@ -6,12 +6,9 @@
 #include "base/uuid.h"
 #include "cli/door.h"
 #include "cli/output.h"
-#include "conf/secret.h"
 #include "conf/settings.h"
-#include "engine/login.h"
+#include "job/site.h"
 #include "repo/place.h"
-
-#define RUN_DIGITS 12
 
 int
 door_settings (const struct options *options, struct settings **out,
@@ -33,24 +30,8 @@ int
 door_engine (const struct settings *settings, struct engine **out,
              struct fault *f)
 {
-  CLEANUP (secret_free) char *password = NULL;
-  char run_id[RUN_DIGITS + 1];
-  struct login_params params = {
-    .url = settings->engine.url,
-    .ca_file = settings->engine.ca_file,
-    .user = settings->engine.user,
-    .run_id = run_id,
-    .poll_ms = settings->engine.poll_ms,
-    .retry_s = settings->engine.retry_s,
-    .busy_s = settings->engine.busy_s,
-  };
+  char run_id[TAG_RUN_SIZE];
 
-  if (settings_need_engine (settings, f) != 0)
-    return -1;
-  password = secret_engine_password (settings, f);
-  if (password == NULL)
-    return -1;
-  uuid_hex (run_id, RUN_DIGITS);
-  params.password = password;
-  return login_open (&params, out, f);
+  uuid_hex (run_id, TAG_RUN_SIZE - 1);
+  return site_login (settings, run_id, out, f);
 }

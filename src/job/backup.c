@@ -77,12 +77,14 @@ plan_vm (struct run *run, const struct vm *vm, struct fault *f)
     .hosts = run->site->hosts,
     .clusters = run->site->clusters,
     .domains = run->site->domains,
+    .vms = run->site->vms,
     .full = run->options->full,
     .turn = (unsigned)run->count,
   };
   struct point_list points = { .count = 0 };
 
-  if (point_list (run->site->place, vm->id, &points, f) < 0)
+  if (run->site->place != NULL
+      && point_list (run->site->place, vm->id, &points, f) < 0)
     return fault_prefix (f, "vm %s", vm->name);
   plan_make (&input, vm, points.count > 0, &run->plans[run->count++]);
   point_list_reset (&points);
@@ -218,7 +220,8 @@ backup_run (const struct backup_options *options,
 
   phase_stop (PHASE_PLAN);
   if (rc == 0)
-    rc = site_open (options->settings, !options->dry_run, &run.site, f);
+    rc = site_open (options->settings,
+                    options->dry_run ? SITE_MAYBE : SITE_CREATE, &run.site, f);
   if (rc == 0)
     rc = make_plans (&run, f);
   run.quota = quota_new (options->settings->transfer.bandwidth);

@@ -207,7 +207,7 @@ leftovers_list (const struct settings *settings, leftover_fn fn, void *opaque,
   struct listing l = { .fn = fn, .opaque = opaque };
   int rc = -1;
 
-  if (site_open (settings, false, &site, f) < 0)
+  if (site_open (settings, SITE_MUST, &site, f) < 0)
     return -1;
   l.site = site;
   if (journal_read_all (place_journal_dirfd (site->place), NULL, &l.journal, f)

@@ -55,17 +55,36 @@ plan_host (const struct plan_input *input, const char *center_id,
   return found[0] != NULL ? found[0] : found[1];
 }
 
+/* A snapshot of a disk that is attached to a second VM shows under the disk's
+   own id; the engine may name a snapshot for ordinary disks too. */
+static bool
+is_of_another (const struct plan_input *input, const struct vm *vm,
+               const struct vm_disk *d)
+{
+  if (d->snapshot_id[0] == '\0')
+    return false;
+  for (size_t i = 0; i < input->vms->count; i++) {
+    const struct vm *other = &input->vms->items[i];
+
+    if (strcmp (other->id, vm->id) != 0
+        && vm_find_disk (other, d->disk.id) != NULL)
+      return true;
+  }
+  return false;
+}
+
 /* Why this disk is left out; "" when it is taken. */
 static void
-skip_reason (const struct vm *vm, const struct vm_disk *d,
-             const struct domain *domain, char out[static PLAN_REASON_MAX])
+skip_reason (const struct plan_input *input, const struct vm *vm,
+             const struct vm_disk *d, const struct domain *domain,
+             char out[static PLAN_REASON_MAX])
 {
   const char *text = disk_skip_reason (&d->disk);
 
   out[0] = '\0';
   if (text != NULL)
     snprintf (out, PLAN_REASON_MAX, "%s", text);
-  else if (d->snapshot_id[0] != '\0')
+  else if (is_of_another (input, vm, d))
     snprintf (out, PLAN_REASON_MAX, "a snapshot of another VM's disk");
   else if (vm_is_running (vm) && !d->active)
     snprintf (out, PLAN_REASON_MAX,
@@ -91,7 +110,7 @@ plan_one_disk (const struct plan_input *input, const struct vm *vm,
 
   if (disk->domain_count > 0)
     out->domain = find_domain (input->domains, disk->domain_ids[0]);
-  skip_reason (vm, out->disk, out->domain, out->reason);
+  skip_reason (input, vm, out->disk, out->domain, out->reason);
   if (out->reason[0] != '\0')
     return;
   out->take = true;

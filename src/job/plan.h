@@ -18,6 +18,7 @@ struct host;
 struct host_list;
 struct vm;
 struct vm_disk;
+struct vm_list;
 
 struct plan_disk {
   const struct vm_disk *disk;
@@ -43,7 +44,8 @@ struct plan_input {
   const struct host_list *hosts;
   const struct cluster_list *clusters;
   const struct domain_list *domains;
-  bool full;     /* asked for on the command line */
+  const struct vm_list *vms; /* all, to tell whose a disk is */
+  bool full;                 /* asked for on the command line */
   unsigned turn; /* spreads stopped VMs over the hosts: any number */
 };
 

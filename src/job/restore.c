@@ -519,7 +519,7 @@ restore_vm (const struct restore_options *options,
   uint64_t begin = stamp_mono_ms ();
 
   r.quota = quota_new (options->settings->transfer.bandwidth);
-  if (site_open (options->settings, false, &r.site, f) < 0) {
+  if (site_open (options->settings, SITE_MUST, &r.site, f) < 0) {
     restore_free (&r);
     return -1;
   }

@@ -27,16 +27,16 @@
 /* One session that the helper of each stream has, and one to spare. */
 #define SESSIONS_SPARE 1
 
-static int
-log_in (struct site *site, struct fault *f)
+int
+site_login (const struct settings *s, const char *run_id,
+            struct engine **engine, struct fault *f)
 {
-  const struct settings *s = site->settings;
   CLEANUP (secret_free) char *password = NULL;
   struct login_params params = {
     .url = s->engine.url,
     .ca_file = s->engine.ca_file,
     .user = s->engine.user,
-    .run_id = site->run_id,
+    .run_id = run_id,
     .poll_ms = s->engine.poll_ms,
     .retry_s = s->engine.retry_s,
     .busy_s = s->engine.busy_s,
@@ -48,7 +48,7 @@ log_in (struct site *site, struct fault *f)
   if (password == NULL)
     return -1;
   params.password = password;
-  return login_open (&params, &site->engine, f);
+  return login_open (&params, engine, f);
 }
 
 static int
@@ -62,9 +62,23 @@ read_inventory (struct site *site, struct fault *f)
   return 0;
 }
 
+/* Open the repository as MODE says; *PLACE stays NULL when it may be missing
+   and is. */
+static int
+open_place (const struct settings *settings, enum site_mode mode,
+            struct place **place, struct fault *f)
+{
+  struct fault own = FAULT_INIT;
+
+  if (place_open (settings->repository, mode == SITE_CREATE, place, &own) == 0
+      || (mode == SITE_MAYBE && own.code == FAULT_NOTFOUND))
+    return 0;
+  return fault_copy (f, &own);
+}
+
 int
-site_open (const struct settings *settings, bool create, struct site **out,
-           struct fault *f)
+site_open (const struct settings *settings, enum site_mode mode,
+           struct site **out, struct fault *f)
 {
   CLEANUP (site_close) struct site *site = xcalloc (1, sizeof *site);
 
@@ -72,14 +86,18 @@ site_open (const struct settings *settings, bool create, struct site **out,
   uuid_hex (site->run_id, TAG_RUN_SIZE - 1);
   if (settings_need_repository (settings, f) < 0)
     return -1;
-  if (place_open (settings->repository, create, &site->place, f) < 0)
+  if (open_place (settings, mode, &site->place, f) < 0)
     return -1;
-  tag_format (site->tag, place_id (site->place), site->run_id);
-  site->journal = journal_new (place_journal_dirfd (site->place), site->run_id);
+  if (site->place != NULL) {
+    tag_format (site->tag, place_id (site->place), site->run_id);
+    site->journal
+        = journal_new (place_journal_dirfd (site->place), site->run_id);
+  }
   site->pool
       = pool_new (settings->transfer.streams * settings->transfer.per_host
                   + SESSIONS_SPARE);
-  if (log_in (site, f) < 0 || read_inventory (site, f) < 0)
+  if (site_login (settings, site->run_id, &site->engine, f) < 0
+      || read_inventory (site, f) < 0)
     return -1;
   *out = steal_ptr (&site);
   return 0;

@@ -41,10 +41,18 @@ struct site {
   struct journal *journal;
 };
 
-/* Open the repository (made when it is not there and CREATE), log into the
-   engine and read its inventory. */
-int site_open (const struct settings *settings, bool create, struct site **site,
-               struct fault *f);
+enum site_mode {
+  SITE_MUST,   /* the repository is there */
+  SITE_CREATE, /* it is made when it is not */
+  SITE_MAYBE,  /* PLACE and JOURNAL are NULL when it is not: for looking only */
+};
+
+/* Open the repository, log into the engine and read its inventory. */
+int site_open (const struct settings *settings, enum site_mode mode,
+               struct site **site, struct fault *f);
+/* Only log in; the caller closes *ENGINE with login_close. */
+int site_login (const struct settings *settings, const char *run_id,
+                struct engine **engine, struct fault *f);
 /* Log out, close everything; a journal without open intentions is removed. */
 void site_close (struct site *site);
 CLEANUP_DEFINE (site_close, struct site);

@@ -18,7 +18,7 @@ says "chainlift $(sed -n 's/^AC_INIT(\[chainlift\], \[\(.*\)\])/\1/p' \
 sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' "$WORK/help" \
   >"$WORK/commands"
 for command in config-check hosts vms backup points show verify restore \
-  leftovers image; do
+  leftovers unlock image; do
   grep -qx "$command" "$WORK/commands" || die "no command $command"
 done
 while read -r command; do

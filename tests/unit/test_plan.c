@@ -60,6 +60,12 @@ static struct host host_items[] = {
 };
 static struct host_list hosts = { host_items, 3 };
 
+/* A second VM, which has the disk "snapshot" too. */
+static struct vm_disk other_disk
+    = { .disk = { .id = "00000000-0000-0000-0000-0000000000e1" } };
+static struct vm other_vm = { .id = HOST_OFF, .disks = &other_disk };
+static struct vm_list vms = { &other_vm, 1 };
+
 static struct vm_disk
 good_disk (void)
 {
@@ -92,8 +98,9 @@ running_vm (struct vm_disk *disks, size_t count)
 static void
 plan (const struct vm *vm, bool has_point, struct plan_vm *out)
 {
-  struct plan_input input
-      = { .hosts = &hosts, .clusters = &clusters, .domains = &domains };
+  struct plan_input input = {
+    .hosts = &hosts, .clusters = &clusters, .domains = &domains, .vms = &vms
+  };
 
   plan_make (&input, vm, has_point, out);
 }
@@ -118,7 +125,8 @@ test_disks (void **state)
       "storage domain blocks is of type iscsi, which is not supported" },
     { "domain", DOMAIN_DOWN, false, "storage domain down is maintenance" },
     { "domain", HOST_TWO, false, "its storage domain is not known" },
-    { "snapshot", HOST_TWO, false, "a snapshot of another VM's disk" },
+    { "snapshot", HOST_TWO, true, "full: no point yet" },
+    { "foreign", HOST_TWO, false, "a snapshot of another VM's disk" },
   };
 
   (void)state;
@@ -138,7 +146,8 @@ test_disks (void **state)
       snprintf (d.disk.status, sizeof d.disk.status, "%s", rows[i].value);
     if (strcmp (what, "domain") == 0)
       snprintf (d.disk.domain_ids[0], UUID_SIZE, "%s", rows[i].value);
-    if (strcmp (what, "snapshot") == 0)
+    other_vm.disk_count = strcmp (what, "foreign") == 0;
+    if (strcmp (what, "snapshot") == 0 || other_vm.disk_count > 0)
       snprintf (d.snapshot_id, UUID_SIZE, "%s", rows[i].value);
     d.disk.shareable = strcmp (what, "shareable") == 0;
     d.active = strcmp (what, "inactive") != 0;
