@@ -10,6 +10,7 @@
    a chain of the worker's own, made when the first such block comes. */
 #include <config.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +106,8 @@ scan (struct reading *r, struct fault *f)
   if (guard_scan (r->session->guard, files, r->count, &result, f) < 0)
     return -1;
   if (result.pid != 0)
-    return fault_set (f, FAULT_BUSY, 0,
+    /* The errno tells the controller that this is the reason. */
+    return fault_set (f, FAULT_BUSY, ETXTBSY,
                       "volume %s: process %d (%s) has it open for writing: it "
                       "is not a frozen state",
                       files[result.file].name, result.pid, result.command);

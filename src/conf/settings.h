@@ -38,7 +38,7 @@ struct settings_engine {
   char *user;    /* name@profile */
   char *password_file;    /* exactly one of these two is set */
   char *password_command; /* see secret.h */
-  unsigned retry_s;        /* an engine without answer is waited for */
+  unsigned retry_s;       /* an engine without answer is waited for */
   unsigned busy_s;        /* what it refuses for a running operation is
                              tried again */
   unsigned poll_ms;       /* first interval of waits; grows tenfold */

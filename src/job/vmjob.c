@@ -10,6 +10,7 @@
    volume that qemu holds open. */
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -233,7 +234,7 @@ t0_phase (struct vmjob *j, const struct layers *layers,
   if (remote_open_read (lane->remote, &layers->open, opened, f) == 0)
     return 0;
   /* A process that writes into a frozen volume: the snapshot is a lie. */
-  if (f->code == FAULT_BUSY)
+  if (f->code == FAULT_BUSY && f->err == ETXTBSY)
     j->hold = true;
   return site_explain (j->site, j->plan->host, f);
 }
@@ -266,7 +267,7 @@ t1_phase (struct vmjob *j, const char *identity, struct fault *f)
   if (remote_identify (j->lanes[0].remote, &now, &why) == 0
       && strcmp (now, identity) == 0)
     return 0;
-  if (why.code == FAULT_NET || why.code == FAULT_CANCELLED)
+  if (why.code == FAULT_CANCELLED || !remote_alive (j->lanes[0].remote))
     return fault_copy (f, &why);
   /* What was right at t0 and is not any more has been changed. */
   fault_set (
