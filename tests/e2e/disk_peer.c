@@ -4,7 +4,7 @@
 
      disk_peer [-a ADDRESS] -p PORT [-u USER] -k KEY -H PIN [-n THREADS] [-S]
                [-L] read HELPER DIR OUT LAYER...
-     disk_peer ... write HELPER DIR IMAGE VOLUME FORMAT IN
+     disk_peer ... write HELPER DIR IMAGE VOLUME FORMAT CAPACITY IN
 
    LAYER is IMAGE:VOLUME:PARENT:FORMAT:VOLTYPE:CAPACITY, top first, PARENT "-"
    for none, FORMAT 1 raw, 2 cow, VOLTYPE a mask.  OUT gets the guest's bytes,
@@ -216,11 +216,12 @@ store (struct remote *r, int in, uint64_t size, struct fault *f)
 
     if (fdio_pread_full (in, part, n, at, "in", f) < 0)
       return -1;
-    if (at == 0) {
+    if (at == 0)
       memcpy (first, part, sizeof first);
-      memset (part, 0, sizeof first);
-    }
-    if (remote_write (r, at, part, n, NULL, f) < 0)
+    if (remote_write (r, at == 0 ? DIGEST_BLOCK : at,
+                      at == 0 ? part + DIGEST_BLOCK : part,
+                      at == 0 ? n - DIGEST_BLOCK : n, NULL, f)
+        < 0)
       return -1;
   }
   if (remote_truncate (r, size, f) < 0 || remote_flush (r, f) < 0
@@ -244,17 +245,17 @@ run_write (char **argv, struct fault *f)
 {
   CLEANUP (conn_close) struct conn *c = NULL;
   CLEANUP (remote_free) struct remote *r = NULL;
-  CLEANUP_CLOSE int in = open (argv[5], O_RDONLY);
+  CLEANUP_CLOSE int in = open (argv[6], O_RDONLY);
   struct msg_open_write m = { .kind = MSG_FILE, .flags = MSG_WRITE_FRESH };
   struct msg_wopened wopened = { 0 };
   uint64_t begin = stamp_mono_ms ();
   struct stat st;
 
   if (in < 0 || fstat (in, &st) < 0)
-    return fault_set (f, FAULT_IO, errno, "%s", argv[5]);
+    return fault_set (f, FAULT_IO, errno, "%s", argv[6]);
   options.helper_local = argv[0];
   m.format = (uint8_t)atoi (argv[4]);
-  m.capacity = (uint64_t)st.st_size;
+  m.capacity = strtoull (argv[5], NULL, 10);
   snprintf (m.dir, sizeof m.dir, "%s", argv[1]);
   snprintf (m.image, sizeof m.image, "%s", argv[2]);
   snprintf (m.volume, sizeof m.volume, "%s", argv[3]);
@@ -304,7 +305,7 @@ main (int argc, char **argv)
     return FAULT_INTERNAL;
   if (argc >= 5 && strcmp (argv[0], "read") == 0)
     rc = run_read (argv + 1, argc - 1, &f);
-  else if (argc == 7 && strcmp (argv[0], "write") == 0)
+  else if (argc == 8 && strcmp (argv[0], "write") == 0)
     rc = run_write (argv + 1, &f);
   else
     return FAULT_USAGE;

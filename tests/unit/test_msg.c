@@ -287,7 +287,7 @@ test_golden (void **state)
 }
 
 /* One field of a good message put out of its range. */
-#define REFUSED(kind, field, ...)                                              \
+#define REFUSED(kind, reset, field, ...)                                       \
   do {                                                                         \
     struct msg_##kind wrong = { __VA_ARGS__ };                                 \
     struct msg_##kind in;                                                      \
@@ -300,6 +300,7 @@ test_golden (void **state)
     assert_false (buf_bad (&b));                                               \
     buf_view (&v, b.data, b.size);                                             \
     assert_int_equal (msg_##kind##_decode (&v, &in, &f), -1);                  \
+    reset (&in);                                                               \
     assert_int_equal (f.code, FAULT_PROTO);                                    \
     if (strstr (f.text, field) == NULL)                                        \
       fail_msg ("%s", f.text);                                                 \
@@ -310,25 +311,25 @@ static void
 test_ranges (void **state)
 {
   (void)state;
-  REFUSED (hello, "heartbeat", .version = 1);
-  REFUSED (fault, "code", .code = 0);
-  REFUSED (fault, "code", .code = 1);
-  REFUSED (fault, "code", .code = 16);
-  REFUSED (map, "range", .start = 1, .length = 1);
-  REFUSED (map, "range", .start = 65536, .length = 1);
-  REFUSED (map, "range", .start = 0, .length = 0);
-  REFUSED (map, "range", .start = 0, .length = MSG_MAP_MAX + 1);
-  REFUSED (map, "range", .start = MSG_DISK_MAX, .length = 1);
-  REFUSED (map, "range", .start = UINT64_MAX - MSG_SPAN + 1,
+  REFUSED (hello, nothing, "heartbeat", .version = 1);
+  REFUSED (fault, nothing, "code", .code = 0);
+  REFUSED (fault, nothing, "code", .code = 1);
+  REFUSED (fault, nothing, "code", .code = 16);
+  REFUSED (map, nothing, "range", .start = 1, .length = 1);
+  REFUSED (map, nothing, "range", .start = 65536, .length = 1);
+  REFUSED (map, nothing, "range", .start = 0, .length = 0);
+  REFUSED (map, nothing, "range", .start = 0, .length = MSG_MAP_MAX + 1);
+  REFUSED (map, nothing, "range", .start = MSG_DISK_MAX, .length = 1);
+  REFUSED (map, nothing, "range", .start = UINT64_MAX - MSG_SPAN + 1,
            .length = MSG_SPAN);
-  REFUSED (read, "range", .start = 512, .length = 512);
-  REFUSED (read, "range", .start = 0, .length = MSG_READ_MAX + 1);
-  REFUSED (read, "range", .start = 0, .length = 0);
-  REFUSED (check, "range", .offset = 4096, .length = 1);
-  REFUSED (check, "range", .offset = 0, .length = MSG_READ_MAX + 1);
-  REFUSED (truncate, "size", .size = MSG_DISK_MAX + 1);
-  REFUSED (read_done, "sum", .data_bytes = MSG_READ_MAX + 1);
-  REFUSED (read_done, "sum", .skipped_bytes = MSG_READ_MAX + 1);
+  REFUSED (read, nothing, "range", .start = 512, .length = 512);
+  REFUSED (read, nothing, "range", .start = 0, .length = MSG_READ_MAX + 1);
+  REFUSED (read, nothing, "range", .start = 0, .length = 0);
+  REFUSED (check, nothing, "range", .offset = 4096, .length = 1);
+  REFUSED (check, nothing, "range", .offset = 0, .length = MSG_READ_MAX + 1);
+  REFUSED (truncate, nothing, "size", .size = MSG_DISK_MAX + 1);
+  REFUSED (read_done, nothing, "sum", .data_bytes = MSG_READ_MAX + 1);
+  REFUSED (read_done, nothing, "sum", .skipped_bytes = MSG_READ_MAX + 1);
 }
 
 static void
@@ -353,21 +354,22 @@ test_ranges_open (void **state)
         = { "image id", "volume id",   "parent id", "owner",
             "format",   "volume type", "legality",  "capacity" };
 
-    REFUSED (open_read, names[i], .kind = MSG_FILE, .dir = "/d",
-             .layer_count = 1, .layers = &bad[i]);
+    REFUSED (open_read, msg_open_read_reset, names[i], .kind = MSG_FILE,
+             .dir = "/d", .layer_count = 1, .layers = &bad[i]);
   }
-  REFUSED (open_read, "kind", .kind = 3, .dir = "/d", .layer_count = 1,
-           .layers = &one);
-  REFUSED (open_read, "flags", .kind = 1, .flags = 4, .dir = "/d",
+  REFUSED (open_read, msg_open_read_reset, "kind", .kind = 3, .dir = "/d",
            .layer_count = 1, .layers = &one);
-  REFUSED (open_read, "directory", .kind = 1, .dir = "d", .layer_count = 1,
-           .layers = &one);
-  REFUSED (open_read, "layer count", .kind = 1, .dir = "/d");
-  REFUSED (open_write, "format", .kind = 1, .format = 0, .dir = "/d",
+  REFUSED (open_read, msg_open_read_reset, "flags", .kind = 1, .flags = 4,
+           .dir = "/d", .layer_count = 1, .layers = &one);
+  REFUSED (open_read, msg_open_read_reset, "directory", .kind = 1, .dir = "d",
+           .layer_count = 1, .layers = &one);
+  REFUSED (open_read, msg_open_read_reset, "layer count", .kind = 1,
+           .dir = "/d");
+  REFUSED (open_write, nothing, "format", .kind = 1, .format = 0, .dir = "/d",
            .image = ID1, .volume = ID2, .capacity = 1);
-  REFUSED (open_write, "volume id", .kind = 1, .format = 1, .dir = "/d",
-           .image = ID1, .volume = "a/../b", .capacity = 1);
-  REFUSED (open_write, "capacity", .kind = 1, .format = 1, .dir = "/d",
+  REFUSED (open_write, nothing, "volume id", .kind = 1, .format = 1,
+           .dir = "/d", .image = ID1, .volume = "a/../b", .capacity = 1);
+  REFUSED (open_write, nothing, "capacity", .kind = 1, .format = 1, .dir = "/d",
            .image = ID1, .volume = ID2, .capacity = 0);
 }
 
