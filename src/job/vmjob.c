@@ -366,7 +366,7 @@ static int
 check_events (struct vmjob *j, struct fault *f)
 {
   /* Removal and preview of snapshots, removal of disk snapshots, moves,
-     removed disks, reduced and sparsified ones (rest-api 4.6, 10.1). */
+     removed disks, reduced and sparsified ones. */
   static const unsigned forbidden[]
       = { 342, 46, 1190, 373, 375, 2008, 2010, 2011, 2014, 382, 1325, 0 };
   CLEANUP (task_events_free) struct task_events *events = NULL;

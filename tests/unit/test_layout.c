@@ -343,7 +343,7 @@ test_sizes (void **state)
     }
 }
 
-/* The example of qcow2.md 6.4, and a disk whose tables are large. */
+/* A worked example, and a disk whose tables are large. */
 static void
 test_known_offsets (void **state)
 {

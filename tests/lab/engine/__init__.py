@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's oVirt engine: the REST API of facts/rest-api.md, with its temper."""
+"""The lab's oVirt engine: the REST API, with its temper."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may call: SSO tokens that expire, Basic, logout (rest-api.md 1.1)."""
+"""Who may call: SSO tokens that expire, Basic, logout."""
 
 import base64
 import json

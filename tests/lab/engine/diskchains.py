@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""diskSnapshots: the layers of disks (rest-api.md section 5)."""
+"""diskSnapshots: the layers of disks."""
 
 from .errors import NotFound, conflict
 from .xmlout import PREFIX, leaves, node, ref

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks: /disks and /storagedomains/{sd}/disks (rest-api.md 2.6, 6.1, 6.2)."""
+"""Disks: /disks and /storagedomains/{sd}/disks."""
 
 import json
 

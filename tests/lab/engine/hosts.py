@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts (rest-api.md 2.3)."""
+"""Hosts."""
 
 from .errors import NotFound
 from .search import select

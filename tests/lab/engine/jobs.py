@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs, steps, events (rest-api.md 4.6, 13.6)."""
+"""Jobs, steps, events."""
 
 from . import xmlout
 from .errors import NotFound, bad, conflict, incomplete

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OVF that the engine writes (rest-api.md section 3), and its reader."""
+"""The OVF that the engine writes, and its reader."""
 
 import base64
 import binascii

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""?search=, max, page, sortby (rest-api.md 1.7).
+"""?search=, max, page, sortby.
 
 A search that the engine cannot parse is answered with an EMPTY list."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of VMs: create, show, delete = merge (rest-api.md section 4)."""
+"""Snapshots of VMs: create, show, delete = merge."""
 
 from . import ovf, xmlout
 from .disks import (creation_status, disk_parts, domains_xml, in_progress,

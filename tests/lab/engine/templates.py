@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates (rest-api.md 2.7)."""
+"""Templates."""
 
 from .errors import NotFound, conflict
 from .search import select

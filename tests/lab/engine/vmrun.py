@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting, stopping and freezing VMs (rest-api.md 2.5, 4.2)."""
+"""Starting, stopping and freezing VMs."""
 
 from .disks import require_usable
 from .errors import Fault, conflict

@@ -201,7 +201,7 @@ def add(engine, request):
 
 def import_vm(engine, request, doc):
     """POST of an OVF; the disks that it names are attached by id, after
-    the call has succeeded for the caller (rest-api.md 6.4)."""
+    the call has succeeded for the caller."""
     state = engine.state
     kind = xmlout.get(doc, 'initialization/configuration/type')
     text = xmlout.get(doc, 'initialization/configuration/data')
