@@ -327,7 +327,17 @@ end_partial (struct blocks *b, uint64_t end, struct fault *f)
   return extent_join (&b->out, &e, f);
 }
 
-/* The part of E from POS to END, whole blocks. */
+static int
+put_mixed (struct blocks *b, uint64_t pos, uint64_t end, struct fault *f)
+{
+  struct extent out
+      = { .start = pos, .length = end - pos, .kind = EXTENT_MIXED };
+
+  return pos < end ? extent_join (&b->out, &out, f) : 0;
+}
+
+/* The part of E from POS to END, whole blocks.  Data that is not aligned, or
+   whose cluster is cut by the end of the container, is for chain_read. */
 static int
 put_blocks (struct blocks *b, const struct extent *e, uint64_t pos,
             uint64_t end, struct fault *f)
@@ -335,15 +345,21 @@ put_blocks (struct blocks *b, const struct extent *e, uint64_t pos,
   struct extent out = {
     .start = pos, .length = end - pos, .layer = e->layer, .kind = e->kind
   };
+  uint64_t size;
 
-  if (e->kind == EXTENT_DATA)
-    out.host = e->host + (pos - e->start);
-  if (e->kind == EXTENT_PACKED || out.host % SOURCE_ALIGN != 0) {
-    out.kind = EXTENT_MIXED;
-    out.host = 0;
-    out.layer = 0;
-  }
-  return extent_join (&b->out, &out, f);
+  if (e->kind == EXTENT_PACKED)
+    return put_mixed (b, pos, end, f);
+  if (e->kind != EXTENT_DATA)
+    return extent_join (&b->out, &out, f);
+  out.host = e->host + (pos - e->start);
+  size = b->chain->layers[e->layer].src->size;
+  if (out.host % SOURCE_ALIGN != 0 || out.host >= size)
+    return put_mixed (b, pos, end, f);
+  if (out.length > size - out.host)
+    out.length = (size - out.host) & ~(b->block - 1);
+  if (out.length > 0 && extent_join (&b->out, &out, f) < 0)
+    return -1;
+  return put_mixed (b, pos + out.length, end, f);
 }
 
 static int

@@ -52,7 +52,8 @@ bool chain_complete (const struct chain *c);
 uint64_t chain_span (const struct chain *c);
 
 /* Extents of [START, START + LENGTH), ascending, without a gap, adjacent ones
-   joined.
+   joined.  The last cluster of a container may be cut by its end: what a DATA
+   extent has behind it reads as zeros.
 
    STOP = CHAIN_WHOLE: the guest's disk; the chain must be complete (else
    FAULT_CORRUPT); ABSENT reads as zeros.
@@ -65,8 +66,8 @@ int chain_map (struct chain *c, uint64_t start, uint64_t length, unsigned stop,
 
 /* As chain_map, but every extent begins and ends at a multiple of BLOCK (a
    power of two, at least SOURCE_ALIGN; START too) or at the disk's end.
-   DATA has a host offset that is a multiple of SOURCE_ALIGN and may be read
-   from the source directly.  A block that is not of one kind, or is not in one
+   DATA has a host offset that is a multiple of SOURCE_ALIGN, lies wholly in the
+   container and may be read from the source directly.  A block that is not of one kind, or is not in one
    piece, or is compressed, comes as MIXED (adjacent ones joined): chain_read
    it.  With a STOP, a block of which a part is ABSENT is MIXED and its bytes
    are those of the whole chain: the chain must be complete, else -1 with

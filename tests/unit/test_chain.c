@@ -244,8 +244,10 @@ check_extent (const struct extent *e, void *opaque, struct fault *f)
     assert_int_equal (e->start % BLOCK, 0);
     assert_true ((e->start + e->length) % BLOCK == 0
                  || e->start + e->length == c->end);
-    if (e->kind == EXTENT_DATA)
+    if (e->kind == EXTENT_DATA) {
       assert_int_equal (e->host % SOURCE_ALIGN, 0);
+      assert_true (e->host + e->length <= c->model->sources[e->layer]->size);
+    }
   }
   /* nothing is left that could have been joined */
   if (c->last.length != 0 && c->last.kind == e->kind
@@ -398,6 +400,51 @@ test_partial (void **state)
   imagefile_free (file);
 }
 
+static int
+collect_kinds (const struct extent *e, void *opaque, struct fault *f)
+{
+  char *kinds = opaque;
+  size_t n = strlen (kinds);
+
+  (void)f;
+  assert_true (n < 15);
+  kinds[n] = "AZDPM"[e->kind];
+  return 0;
+}
+
+/* The last cluster is cut by the end of the container: read as zeros. */
+static void
+test_cut (void **state)
+{
+  struct imagefile *file = imagefile_new (3, 17, 512 * KIB, false);
+  struct chain *c = chain_new ();
+  struct fault f = FAULT_INIT;
+  char kinds[16] = "";
+  uint8_t out[512];
+  struct source *src;
+
+  (void)state;
+  imagefile_entry (file, 0);
+  imagefile_data (file, 1, 7);
+  file->size -= 70 * KIB;
+  src = source_memory (file->data, file->size);
+  src->align = SOURCE_ALIGN;
+  assert_int_equal (chain_add_qcow2 (c, src, NULL, &f), 0);
+  assert_int_equal (chain_map_blocks (c, 0, 512 * KIB, CHAIN_WHOLE, 16 * KIB,
+                                      collect_kinds, kinds, &f),
+                    0);
+  assert_string_equal (kinds, "ADMA");
+  assert_int_equal (
+      chain_read (c, 128 * KIB + 58 * KIB - 256, out, sizeof out, &f), 0);
+  for (unsigned i = 0; i < sizeof out; i++)
+    assert_int_equal (out[i], i < 256 ? 7 : 0);
+  assert_int_equal (chain_read (c, 255 * KIB, out, sizeof out, &f), 0);
+  assert_int_equal (out[0], 0);
+  chain_free (c);
+  source_free (src);
+  imagefile_free (file);
+}
+
 static void
 test_refused (void **state)
 {
@@ -479,7 +526,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_random_chains), cmocka_unit_test (test_open_ended),
     cmocka_unit_test (test_partial),       cmocka_unit_test (test_refused),
-    cmocka_unit_test (test_packed),
+    cmocka_unit_test (test_packed),        cmocka_unit_test (test_cut),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
