@@ -10,73 +10,48 @@
 #
 #   FUZZ_SECONDS   seconds for each fuzz target (60)
 #   ONLY           shell pattern of case names: run only these
+#   JOBS           cases side by side in e2e and fuzz (3 and 2): most of them
+#                  wait more than they compute
 
 set -u
 . "$(dirname "$0")/setup.sh"
 cd "$TOP" || exit 2
 
-passed=0
-failed=0
-skipped=0
-results=$TOP/build-results
-mkdir -p "$results"
+mkdir -p "$TOP/build-results"
 work=$(mktemp -d)
+tally=$work/tally
+: >"$tally"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-note ()
+fail ()
 {
-  case $1 in
-    ok) passed=$((passed + 1)) ;;
-    FAIL) failed=$((failed + 1)) ;;
-    skip) skipped=$((skipped + 1)) ;;
-  esac
-  printf '%-4s %s%s\n' "$1" "$2" "${3:+  ($3)}"
+  echo FAIL >>"$tally"
+  printf 'FAIL %s  (%s)\n' "$1" "$2"
 }
 
-wanted ()
+# case_add NAME COMMAND...: put a case without blanks in its words on the list.
+case_add ()
 {
   # shellcheck disable=SC2254
   case $1 in
-    ${ONLY:-*}) return 0 ;;
+    ${ONLY:-*}) echo "$@" >>"$work/list" ;;
   esac
-  return 1
 }
 
-# Run one case: case_run NAME COMMAND...
+# Run the list, $1 cases side by side.
 case_run ()
 {
-  name=$1
-  shift
-  wanted "$name" || return 0
-  log=$results/$(echo "$name" | tr '/ ' '__').log
-  begin=$(date +%s)
-  timeout -k 30 "${CASE_SECONDS:-900}" "$@" >"$log" 2>&1 </dev/null
-  status=$?
-  took="$(($(date +%s) - begin)) s"
-  case $status in
-    0) note ok "$name" "$took" ;;
-    77)
-      reason=$(tail -n 1 "$log")
-      if grep -q "^$name[[:space:]]" tests/SKIPS 2>/dev/null; then
-        note skip "$name" "$reason"
-      else
-        note FAIL "$name" "a skip that tests/SKIPS does not expect: $reason"
-      fi
-      ;;
-    *)
-      note FAIL "$name" "exit $status after $took, log build-results/${log##*/}"
-      tail -n "${TAIL:-40}" "$log" | sed 's/^/    | /'
-      ;;
-  esac
+  [ -f "$work/list" ] || return 0
+  xargs -P "$1" -L 1 sh tests/case.sh "$tally" <"$work/list"
+  rm "$work/list"
 }
 
 build ()
 {
-  if ! setup_build "$@"; then
-    note FAIL "build/$1" "does not build"
-    return 1
-  fi
+  setup_build "$@" && return 0
+  fail "build/$1" "does not build without a warning"
+  return 1
 }
 
 main_build ()
@@ -87,31 +62,37 @@ main_build ()
 # The unit programs of build directory $1 as cases named $2/NAME.
 unit_cases ()
 {
-  make -s -C "$1" -j2 check TESTS= >"$results/unit-build.log" 2>&1 || {
-    tail -n 40 "$results/unit-build.log"
-    note FAIL "$2" "the unit tests do not build"
+  make -s -C "$1" -j2 check TESTS= >"build-results/unit-build.log" 2>&1 || {
+    tail -n 40 "build-results/unit-build.log"
+    fail "$2" "the unit tests do not build"
     return
   }
   for program in "$1"/tests/unit/test_*; do
     case $program in
       *.o | *.log | *.trs) continue ;;
     esac
-    [ -x "$program" ] && case_run "$2/${program##*/test_}" "$program"
+    [ -x "$program" ] && case_add "$2/${program##*/test_}" "$program"
   done
+  case_run 2
 }
 
-# The e2e scripts with the programs of build directory $1.
+# The e2e scripts with the programs of build directory $1, but those whose
+# names match $3.
 e2e_cases ()
 {
   BUILD=$TOP/$1
   export BUILD
   for script in tests/e2e/*.sh; do
-    case $script in
-      tests/e2e/lib.sh) continue ;;
-    esac
     stem=${script##*/}
-    case_run "$2/${stem%.sh}" sh "$script"
+    stem=${stem%.sh}
+    # shellcheck disable=SC2254
+    case $stem in
+      lib) continue ;;
+      ${3:-}) continue ;;
+    esac
+    case_add "$2/$stem" sh "$script"
   done
+  case_run "${JOBS:-3}"
 }
 
 group_unit ()
@@ -127,21 +108,24 @@ group_e2e ()
 group_builds ()
 {
   build build-clang CC=clang --enable-werror && unit_cases build-clang clang
+  BUILD=$TOP/build-check
+  export BUILD
   for script in tests/builds/*.sh; do
     stem=${script##*/}
-    BUILD=$TOP/build-check
-    export BUILD
-    case_run "builds/${stem%.sh}" sh "$script"
+    case_add "builds/${stem%.sh}" sh "$script"
   done
+  case_run 2
 }
 
+# The tests of the lab alone have nothing of ours in them.
 group_sanitize ()
 {
   ASAN_OPTIONS=detect_leaks=1:abort_on_error=1
   UBSAN_OPTIONS=print_stacktrace=1
   export ASAN_OPTIONS UBSAN_OPTIONS
   build build-asan --enable-werror --enable-test-hooks --enable-sanitizers \
-    && unit_cases build-asan asan-unit && e2e_cases build-asan asan-e2e
+    && unit_cases build-asan asan-unit \
+    && e2e_cases build-asan asan-e2e 'lab*'
 }
 
 group_fuzz ()
@@ -152,9 +136,10 @@ group_fuzz ()
       *.o) continue ;;
     esac
     [ -x "$program" ] || continue
-    case_run "fuzz/${program##*/fuzz_}" sh tests/fuzz/run.sh "$program" \
+    case_add "fuzz/${program##*/fuzz_}" sh tests/fuzz/run.sh "$program" \
       "${FUZZ_SECONDS:-60}"
   done
+  case_run "${JOBS:-2}"
 }
 
 setup_packages || exit 2
@@ -168,5 +153,8 @@ for group; do
       ;;
   esac
 done
+passed=$(grep -c '^ok$' "$tally")
+failed=$(grep -c '^FAIL$' "$tally")
+skipped=$(grep -c '^skip$' "$tally")
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
