@@ -90,6 +90,17 @@ conn_alive (const struct conn *c)
   return c->alive && ssh_is_connected (c->session);
 }
 
+bool
+conn_idle_alive (struct conn *c)
+{
+  struct pollfd p = { .events = POLLRDHUP };
+
+  if (!conn_alive (c))
+    return false;
+  p.fd = ssh_get_fd (c->session);
+  return poll (&p, 1, 0) == 0;
+}
+
 void
 conn_kill (struct conn *c)
 {

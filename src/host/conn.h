@@ -52,6 +52,8 @@ uint64_t conn_stall_ms (const struct conn *c);
 const char *conn_cipher (const struct conn *c);
 /* False after an error that broke the connection. */
 bool conn_alive (const struct conn *c);
+/* Also false when the host has closed a connection that nobody used. */
+bool conn_idle_alive (struct conn *c);
 /* Least time to the host and back that was seen, in microseconds; 0 = not
    known. */
 unsigned conn_rtt_us (const struct conn *c);

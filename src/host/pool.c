@@ -165,10 +165,11 @@ pool_get (struct pool *p, const struct conn_params *params, struct conn **conn,
     }
     if (c == NULL)
       break;
-    if (conn_alive (c)) {
+    if (conn_idle_alive (c)) {
       *conn = c;
       return 0;
     }
+    conn_kill (c);
     pool_put (p, c);
   }
   ret = conn_open (params, conn, f);

@@ -640,7 +640,9 @@ remote_seal (struct remote *r, const void *data, size_t size, char **identity,
 
 /* --- helpers that still run ------------------------------------------- */
 
-/* "helper PID STATE RUN-ID" */
+/* "helper PID STATE RUN-ID"; before its HELLO a helper has no run id, and what
+   its command line shows instead is no word that could be one.  A process that
+   is dead and not yet reaped is no helper any more. */
 static bool
 parse_leftover (const char *line, struct remote_leftover *l)
 {
@@ -648,10 +650,12 @@ parse_leftover (const char *line, struct remote_leftover *l)
   char state = '?';
   unsigned pid = 0;
 
-  if (sscanf (line, "helper %u %c %255s", &pid, &state, run_id) < 2)
+  if (sscanf (line, "helper %u %c %255s", &pid, &state, run_id) < 2
+      || state == 'Z' || state == 'X')
     return false;
   *l = (struct remote_leftover){ .pid = pid, .state = state };
-  memcpy (l->run_id, run_id, sizeof l->run_id);
+  if (run_id[0] != '-' && strncmp (run_id, "chainlift", 9) != 0)
+    memcpy (l->run_id, run_id, sizeof l->run_id);
   return true;
 }
 

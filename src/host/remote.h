@@ -137,7 +137,7 @@ int remote_stop (struct remote *r, struct fault *f);
 struct remote_leftover {
   uint32_t pid;
   char state; /* as in /proc/PID/stat: 'D' = hung in the kernel */
-  char run_id[MSG_NAME_MAX];
+  char run_id[MSG_NAME_MAX]; /* "" = none yet */
 };
 /* Look on the host for running helpers (of any run) by a shell of its own;
    *LIST is the caller's to free.  Also the boot id of the host. */

@@ -225,6 +225,32 @@ says "the program on the host has ended"
 expect 0 p pool 2 6 "echo pooled"
 [ "$(grep -c pooled "$OUT")" -eq 18 ] || die "the pool lost runs"
 
+# New keys in the middle, both ways.
+sshd_up rekey "HostKey $WORK/host_ed25519" "RekeyLimit 4M"
+expect 0 p count "head -c 100000000 /dev/zero"
+says "count 100000000 status 0"
+expect 0 p feed 100000000 "wc -c"
+says "100000000"
+PORT=$MAIN_PORT
+
+# A connection that died while nobody used it is replaced.
+sshd_up idle "HostKey $WORK/host_ed25519"
+mkfifo "$WORK/fifo"
+p idle 'echo $PPID' <"$WORK/fifo" >"$WORK/idle" 2>&1 &
+pid=$!
+exec 3>"$WORK/fifo"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  grep -qs 'status 0' "$WORK/idle" && break
+  sleep 0.2
+done
+kill "$(head -n 1 "$WORK/idle")"
+sleep 0.2
+echo >&3
+exec 3>&-
+wait $pid || die "a dead connection was used: $(cat "$WORK/idle")"
+[ "$(grep -c 'status 0' "$WORK/idle")" -eq 2 ] || die "it ran once only"
+PORT=$MAIN_PORT
+
 # Sessions that end or stall in the middle.
 session_pid ()
 {
@@ -318,7 +344,8 @@ says "no directory lets the helper run"
 # The controller dies while it pushes: the shell cleans up.
 head -c 4000000 /dev/urandom >"$WORK/large"
 for _ in 1 2 3; do
-  p start "$WORK/large" >"$OUT" 2>&1 &
+  "$peer" -p "$PORT" -k "$WORK/id_ed25519" -H "$PIN" start "$WORK/large" \
+    >"$OUT" 2>&1 &
   pid=$!
   sleep 0.1
   kill -KILL $pid 2>/dev/null || true
@@ -372,4 +399,19 @@ expect 0 p -S placed "$WORK/placed" "$mock" good
 PORT=$MAIN_PORT
 expect 0 p probe
 says "boot $(cat /proc/sys/kernel/random/boot_id)"
+"$peer" -p "$PORT" -k "$WORK/id_ed25519" -H "$PIN" -s 60 start "$mock" silent \
+  >"$WORK/silent" 2>&1 &
+pid=$!
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  grep -q 'helper mock' "$WORK/silent" && break
+  sleep 0.2
+done
+helper=$(pgrep -f '^/run/.chainlift.*/chainlift-remote' | tail -n 1)
+expect 0 p probe
+says "leftover $helper S"
+kill $pid
+wait $pid || true
+sleep 1
+expect 0 p probe
+says_not "leftover $helper"
 clean_host

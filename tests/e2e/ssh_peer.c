@@ -12,6 +12,7 @@
                        the mock helper how to behave
      placed PATH HELPER as start, with the helper at PATH
      pool COUNT THREADS COMMAND    THREADS threads over a pool of COUNT
+     idle COMMAND      run it, wait for a line on stdin, run it again
      probe             helpers that run there
 
    A fault is one line "fault CODE TEXT" and its code as exit status. */
@@ -168,6 +169,7 @@ start (struct conn *c, const char *placed, char **argv, struct fault *f)
     return -1;
   printf ("helper %s pid %u\n", remote_welcome (r)->program,
           (unsigned)remote_welcome (r)->pid);
+  fflush (stdout);
   if (argv[1] != NULL && talk (r, f) < 0)
     return -1;
   return remote_stop (r, f);
@@ -235,6 +237,28 @@ pooled (char **argv, struct fault *f)
   return f->code == FAULT_NONE ? 0 : -1;
 }
 
+/* The connection may die while it is in the pool. */
+static int
+idle (char **argv, struct fault *f)
+{
+  struct pool *pool = pool_new (1);
+  struct conn *c = NULL;
+  int rc = 0;
+
+  for (int i = 0; rc == 0 && i < 2; i++) {
+    if (i > 0 && getchar () == EOF)
+      break;
+    rc = pool_get (pool, &params, &c, f);
+    if (rc == 0) {
+      rc = run (c, argv, f);
+      pool_put (pool, c);
+      fflush (stdout);
+    }
+  }
+  pool_free (pool);
+  return rc;
+}
+
 static int
 perform (char **argv, struct fault *f)
 {
@@ -242,6 +266,8 @@ perform (char **argv, struct fault *f)
 
   if (strcmp (argv[0], "pool") == 0)
     return pooled (argv + 1, f);
+  if (strcmp (argv[0], "idle") == 0)
+    return idle (argv + 1, f);
   if (conn_open (&params, &c, f) < 0)
     return -1;
   if (strcmp (argv[0], "run") == 0)
