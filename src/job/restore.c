@@ -67,6 +67,7 @@ struct restore {
   struct site *site;
   struct point *point;
   const struct manifest *manifest; /* of the point */
+  char *ovf;                       /* cleaned for a new VM */
   const struct cluster *cluster;
   const struct host *host;
   struct lease *lease;
@@ -170,6 +171,35 @@ check_name (const struct restore *r, struct fault *f)
   return 0;
 }
 
+/* The configuration as it stands in the point, checked and cleaned. */
+static int
+read_ovf (struct restore *r, struct fault *f)
+{
+  const struct manifest *m = r->manifest;
+  CLEANUP_CLOSE int dirfd
+      = place_open_vm (r->site->place, r->point->vm_id, r->point->name, f);
+  CLEANUP_FREE char *ovf = NULL;
+  uint8_t digest[DIGEST_SIZE];
+  size_t size;
+
+  if (dirfd < 0)
+    return -1;
+  ovf = fdio_slurp (dirfd, OVF_NAME, OVF_SIZE_MAX, &size, f);
+  if (ovf == NULL) {
+    point_damaged (f);
+    return fault_prefix (f, "point %s", r->options->point);
+  }
+  digest_bytes (ovf, size, digest);
+  for (size_t i = 0; i < m->file_count; i++) {
+    if (strcmp (m->files[i].name, OVF_NAME) == 0
+        && digest_equal (m->files[i].digest, digest))
+      return ovf_strip (ovf, &r->ovf, f);
+  }
+  return fault_set (f, FAULT_CORRUPT, 0,
+                    "point %s: " OVF_NAME " is not what was backed up",
+                    r->options->point);
+}
+
 static int
 plan_phase (struct restore *r, struct fault *f)
 {
@@ -182,7 +212,7 @@ plan_phase (struct restore *r, struct fault *f)
     return -1;
   r->manifest = r->point->manifest;
   r->targets = xcalloc (r->manifest->disk_count, sizeof *r->targets);
-  if (check_name (r, f) < 0)
+  if (check_name (r, f) < 0 || read_ovf (r, f) < 0)
     return -1;
   r->cluster = choose_cluster (r, f);
   if (r->cluster == NULL)
@@ -308,8 +338,16 @@ push_disk (struct restore *r, struct target *t, struct fault *f)
     return -1;
   push.reader = reader;
   push.remote = r->lane.remote;
-  if (lease_check (r->lease, f) < 0 || push_run (&push, f) < 0)
+  if (lease_check (r->lease, f) < 0)
     return -1;
+  if (push_run (&push, f) < 0) {
+    if (f->code == FAULT_SPACE)
+      fault_append (f,
+                    "; make room on storage domain %s or choose another "
+                    "with --storage",
+                    t->domain->name);
+    return -1;
+  }
   r->result.bytes_virtual += t->from->virtual_size;
   r->result.bytes_data += progress.bytes_total;
   r->result.bytes_wire += push.written;
@@ -317,39 +355,9 @@ push_disk (struct restore *r, struct target *t, struct fault *f)
   return remote_close_volume (r->lane.remote, f);
 }
 
-/* The configuration as it stands in the point, checked. */
-static char *
-read_ovf (const struct restore *r, struct fault *f)
-{
-  const struct manifest *m = r->manifest;
-  CLEANUP_CLOSE int dirfd
-      = place_open_vm (r->site->place, r->point->vm_id, r->point->name, f);
-  CLEANUP_FREE char *ovf = NULL;
-  uint8_t digest[DIGEST_SIZE];
-  size_t size;
-
-  if (dirfd < 0)
-    return NULL;
-  ovf = fdio_slurp (dirfd, OVF_NAME, OVF_SIZE_MAX, &size, f);
-  if (ovf == NULL)
-    return NULL;
-  digest_bytes (ovf, size, digest);
-  for (size_t i = 0; i < m->file_count; i++) {
-    if (strcmp (m->files[i].name, OVF_NAME) == 0
-        && digest_equal (m->files[i].digest, digest))
-      return steal_ptr (&ovf);
-  }
-  fault_set (f, FAULT_CORRUPT, 0,
-             "point %s: " OVF_NAME " is not what was backed up",
-             r->options->point);
-  return NULL;
-}
-
 static int
 vm_phase (struct restore *r, struct fault *f)
 {
-  CLEANUP_FREE char *ovf = NULL;
-  CLEANUP_FREE char *clean = NULL;
   CLEANUP_FREE char *name = xasprintf ("chainlift-%s", r->site->run_id);
   CLEANUP_FREE char *description
       = xasprintf ("%s restore of %s", r->site->tag, r->options->point);
@@ -358,15 +366,12 @@ vm_phase (struct restore *r, struct fault *f)
     .name = name,
     .cluster_id = r->cluster->id,
     .description = description,
+    .ovf = r->ovf,
     /* Beside the original the new VM needs an id of its own. */
     .regenerate_ids = site_vm (r->site, r->manifest->vm_id, &count) != NULL,
   };
 
   enter (r, PHASE_VM, "");
-  ovf = read_ovf (r, f);
-  if (ovf == NULL || ovf_strip (ovf, &clean, f) < 0)
-    return -1;
-  create.ovf = clean;
   if (lease_check (r->lease, f) < 0
       || journal_intend (r->site->journal, "vm", r->lease_id, NULL, description,
                          &r->vm_intention, f)
@@ -466,7 +471,9 @@ take_back (struct restore *r, char *note, size_t size)
   if (r->finished)
     return;
   cancel_shield ();
-  if (r->lane.remote != NULL && site_lane_stop (r->site, &r->lane, &f) == 0)
+  /* Only a helper that says goodbye is known to be gone. */
+  if (r->lane.remote != NULL && remote_alive (r->lane.remote)
+      && site_lane_stop (r->site, &r->lane, &f) == 0)
     r->has_opened = false;
   site_lane_drop (r->site, &r->lane);
   fault_reset (&f);
@@ -503,6 +510,7 @@ restore_free (struct restore *r)
       disk_free (r->targets[i].disk);
   }
   free (r->targets);
+  free (r->ovf);
   lease_drop (r->lease);
   point_free (r->point);
   quota_free (r->quota);

@@ -9,6 +9,7 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/stamp.h"
 #include "base/uuid.h"
 #include "conf/settings.h"
@@ -25,7 +26,7 @@
 #define SPARE_S 15 /* beyond the heartbeat: it closes its volume, is reaped */
 #define POLL_MS 1000
 
-/* 1: a helper of this run is there (*HUNG: in the kernel); 0: none; -1. */
+/* Over CONN.  1: a helper of this run is there (*HUNG: in the kernel); 0: none; -1. */
 static int
 probe (struct site *site, struct conn *conn, const struct host *host,
        bool *hung, struct fault *f)
@@ -48,42 +49,51 @@ probe (struct site *site, struct conn *conn, const struct host *host,
   return found;
 }
 
+/* One look: 1 = a helper is there, 0 = none, -1. */
 static int
-wait_gone (struct site *site, struct conn *conn, const struct host *host,
-           struct fault *f)
+look (struct site *site, const struct host *host, bool *hung, struct fault *f)
 {
-  uint64_t end = stamp_mono_ms ()
-                 + (uint64_t)(site->settings->ssh.heartbeat_s + SPARE_S) * 1000;
-  bool hung = false;
-  int rc = probe (site, conn, host, &hung, f);
+  struct conn *conn = NULL;
+  int rc = site_connect (site, host, &conn, f);
 
-  while (rc > 0 && stamp_mono_ms () < end) {
-    if (cancel_sleep_ms (POLL_MS, f) < 0)
-      return -1;
-    rc = probe (site, conn, host, &hung, f);
-  }
-  if (rc > 0)
-    return fault_set (f, FAULT_BUSY, 0,
-                      "host %s: a helper of run %s is still there%s: its "
-                      "disks are left alone",
-                      host->name, site->run_id,
-                      hung ? ", hung in the kernel" : "");
+  *hung = false;
+  if (rc == 0)
+    rc = probe (site, conn, host, hung, f);
+  if (conn != NULL)
+    pool_put (site->pool, conn);
   return rc;
 }
 
 int
 undo_wait_helper (struct site *site, const struct host *host, struct fault *f)
 {
-  struct conn *conn = NULL;
-  int rc = site_connect (site, host, &conn, f);
+  unsigned wait_s = site->settings->ssh.heartbeat_s + SPARE_S;
+  uint64_t end = stamp_mono_ms () + (uint64_t)wait_s * 1000;
+  bool told = false;
 
-  if (rc == 0)
-    rc = wait_gone (site, conn, host, f);
-  if (conn != NULL)
-    pool_put (site->pool, conn);
-  if (rc < 0)
-    return fault_prefix (f, "make sure that no helper writes any more");
-  return 0;
+  for (;;) {
+    struct fault now = FAULT_INIT;
+    bool hung;
+    int rc = look (site, host, &hung, &now);
+
+    if (rc == 0)
+      return 0;
+    if (rc > 0)
+      fault_set (&now, FAULT_BUSY, 0,
+                 "host %s: a helper of run %s is still there%s: its disks are "
+                 "left alone",
+                 host->name, site->run_id, hung ? ", hung in the kernel" : "");
+    if (!fault_may_retry (now.code) || stamp_mono_ms () >= end) {
+      fault_copy (f, &now);
+      return fault_prefix (f, "make sure that no helper writes any more");
+    }
+    if (!told)
+      log_warn ("making sure for up to %u s that no helper writes any more: %s",
+                wait_s, now.text);
+    told = true;
+    if (cancel_sleep_ms (POLL_MS, f) < 0)
+      return -1;
+  }
 }
 
 /* The VM of this run, whose creation may or may not have worked. */

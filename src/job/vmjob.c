@@ -29,6 +29,7 @@
 #include "engine/snapshot.h"
 #include "engine/task.h"
 #include "engine/vm.h"
+#include "host/pool.h"
 #include "host/remote.h"
 #include "job/journal.h"
 #include "job/layers.h"
@@ -416,6 +417,19 @@ publish_phase (struct vmjob *j, struct fault *f)
   return 0;
 }
 
+/* A host that cannot be reached is told before anything is changed; the
+   connection waits in the pool. */
+static int
+reach_host (struct vmjob *j, struct fault *f)
+{
+  struct conn *conn = NULL;
+
+  if (site_connect (j->site, j->plan->host, &conn, f) < 0)
+    return -1;
+  pool_put (j->site->pool, conn);
+  return 0;
+}
+
 static int
 run_phases (struct vmjob *j, struct fault *f)
 {
@@ -424,7 +438,8 @@ run_phases (struct vmjob *j, struct fault *f)
       || settle_vm (j->site, j->vm, f) < 0
       || task_last_event_id (j->site->engine, &j->last_event, f) < 0
       || record_vm (j->site, j->plan, j->vm, j->manifest, f) < 0
-      || snapshot_phase (j, f) < 0 || config_phase (j, f) < 0)
+      || reach_host (j, f) < 0 || snapshot_phase (j, f) < 0
+      || config_phase (j, f) < 0)
     return -1;
   for (size_t i = 0; i < j->plan->disk_count; i++) {
     if (!j->plan->disks[i].take)
@@ -554,6 +569,9 @@ vmjob_run (const struct vmjob_params *params, struct observer_result *result,
   note[0] = '\0';
   if (rc == 0) {
     rc = run_phases (&j, f);
+    if (rc < 0 && f->err == ENOSPC)
+      fault_append (f, "; make room in repository %s",
+                    place_path (j.site->place));
     if (rc < 0 && j.draft != NULL)
       draft_abort (j.draft);
     release (&j);

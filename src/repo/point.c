@@ -417,3 +417,13 @@ point_find (const struct place *p, const char *text, struct point **out,
                     "there is",
                     text, vm);
 }
+
+int
+point_damaged (struct fault *f)
+{
+  if (f != NULL
+      && (f->code == FAULT_NOTFOUND || f->err == ELOOP || f->err == ENOTDIR
+          || f->err == EISDIR))
+    f->code = FAULT_CORRUPT;
+  return -1;
+}

@@ -54,6 +54,10 @@ void point_list_reset (struct point_list *list);
    point is damaged, never an older one instead.  The caller frees *OUT. */
 int point_find (const struct place *p, const char *text, struct point **out,
                 struct fault *f);
+/* F is why a file that a manifest names could not be opened: when it is not
+   there, or a link or a folder is in its place, the point is damaged.  Makes
+   that of F and returns -1. */
+int point_damaged (struct fault *f);
 /* The VMs that VM (id or exact name) means, as in point_find: its id. */
 int point_find_vm (const struct place *p, const char *vm,
                    char vm_id[static UUID_SIZE], struct fault *f);

@@ -79,8 +79,9 @@ add_layer (struct reader *r, const struct place *place, const char *name,
     expect.parent_format = "qcow2";
   }
   if (source_open_file (fd, disk->file, path, &layer->source, f) < 0
-      || sum_open (fd, disk->sum, disk->digest, &layer->sum, f) < 0
-      || chain_add_qcow2 (r->chain, layer->source, &expect, f) < 0)
+      || sum_open (fd, disk->sum, disk->digest, &layer->sum, f) < 0)
+    return point_damaged (f);
+  if (chain_add_qcow2 (r->chain, layer->source, &expect, f) < 0)
     return -1;
   if (qcow2_header (chain_qcow2 (r->chain, r->count - 1))->cluster_bits != 16
       || sum_info (layer->sum)->virtual_size != disk->virtual_size)

@@ -62,7 +62,7 @@ open_disk (struct check *c, struct fault *f)
 
   if (fd < 0 || sum_open (fd, c->disk->sum, c->disk->digest, &c->sum, f) < 0
       || source_open_file (fd, c->disk->file, c->disk->file, &c->source, f) < 0)
-    return -1;
+    return point_damaged (f);
   if (c->disk->kind == MANIFEST_INCREMENT) {
     backing = xasprintf ("../%s/%s", c->point->manifest->parent, c->disk->file);
     expect.backing = QCOW2_BACKING_EXACT;
@@ -357,7 +357,7 @@ check_files (const struct place *place, const struct point *point,
         = fdio_slurp (fd, file->name, TEXT_FILE_MAX, &size, f);
 
     if (text == NULL)
-      return -1;
+      return point_damaged (f);
     digest_bytes (text, size, digest);
     if (size != file->bytes || !digest_equal (digest, file->digest))
       return fault_set (f, FAULT_CORRUPT, 0, "%s is not what was backed up",

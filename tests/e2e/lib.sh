@@ -146,7 +146,8 @@ clean ()
     cat "$WORK/residue" >&2
     die "something is left behind"
   }
-  left=$(find "$LAB_REPO/tmp" "$LAB_REPO/journal" -mindepth 1 2>/dev/null)
+  left=$(find "$LAB_REPO/tmp" "$LAB_REPO/journal" -mindepth 1 2>/dev/null) \
+    || true
   [ -z "$left" ] || die "left in the repository: $left"
 }
 
@@ -182,6 +183,7 @@ quick ()
 # signalled.
 begin ()
 {
+  : >"$OUT"
   (
     exec "$BUILD/src/chainlift" --config "$LAB_CONF" "$@"
   ) >"$OUT" 2>&1 </dev/null &

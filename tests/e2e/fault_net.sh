@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# The network breaks or hangs in the middle, or the host does: what can be gone
+# on with is gone on with, and the bytes are right; the rest is undone.
+. "$(dirname "$0")/lib.sh"
+
+lab_up --vms small
+quick
+vm=web01
+host=h1
+next_run "$vm"
+point=$(latest "$vm")
+
+on_host ()
+{
+  sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" "$@"
+}
+
+# A good run in spite of NAME.
+done_well ()
+{
+  clean
+  [ "$(listed_points | wc -l)" -eq $(($(wc -l <"$WORK/points") + 1)) ] \
+    || die "$1: not one point more"
+  prove image "$(latest "$vm")" || die "$1: the point is wrong"
+  noted
+  echo "ok: $1: $(grep 'warning:' "$OUT" | head -n 2)"
+}
+
+settings 'ssh: { stall_timeout = 5; connect_timeout = 2; heartbeat = 5; };'
+halt stream backup "$vm"
+on_host link-down
+kill -CONT "$HALTED"
+sleep 1
+on_host link-up
+ended 0
+done_well 'link down for a second'
+halt stream backup "$vm"
+on_host reset
+kill -CONT "$HALTED"
+wait_until 60 grep -q 'trying again' "$OUT"
+on_host heal
+ended 0
+done_well 'connection reset'
+on_host reset-after 3000000
+begin backup "$vm"
+wait_until 60 grep -q 'trying again' "$OUT"
+on_host heal
+ended 0
+done_well 'sshd dies in the middle'
+on_host drop-after 3000000
+begin backup "$vm"
+wait_until 60 grep -q 'trying again' "$OUT"
+on_host heal
+ended 0
+done_well 'silence in the middle'
+halt stream backup "$vm"
+on_host reset
+go_on 6
+says "$vm: "
+says "host $host"
+on_host heal
+intact 'connection broken for good'
+halt stream backup "$vm"
+on_host freeze
+kill -CONT "$HALTED"
+wait_until 60 grep -q 'trying again' "$OUT"
+on_host thaw
+ended 0
+done_well 'host frozen for a while'
+
+# A restore whose connection breaks is over, and undone.
+ctl host-status h2 maintenance
+on_host drop-after-in 3000000
+begin restore "$point" --as copy
+wait_until 60 grep -q 'no helper writes' "$OUT"
+on_host heal
+ended 6
+says web01_Disk1
+# sshd hears of the end of the old connection when TCP tries again.
+wait_until 90 sh "$TOP/tests/lab/lab.sh" residue "$LAB"
+intact 'restore: silence in the middle'
+ctl host-status h2 up
+
+# The host dies with the VM on it.
+halt stream backup "$vm"
+on_host kill
+go_on 6
+says "$vm: "
+listed_points >"$WORK/points.now"
+cmp "$WORK/points" "$WORK/points.now" || die "host killed: the points changed"
+on_host start
+wait_until 30 sh -c "sh '$TOP/tests/lab/lab.sh' ctl '$LAB' inventory \
+  | jq -e '.hosts | all (.status == \"up\")'"
+wait_until 30 sh -c "sh '$TOP/tests/lab/lab.sh' ctl '$LAB' inventory \
+  | jq -e '.vms | all (.status == \"down\")'"
+next_run "$vm"
+echo 'ok: host killed in the middle'
