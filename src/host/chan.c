@@ -86,12 +86,6 @@ chan_conn (const struct chan *ch)
   return conn_raw_conn (ch->raw);
 }
 
-void
-chan_expect (struct chan *ch)
-{
-  ch->silent_ms = 0;
-}
-
 uint64_t
 chan_received (const struct chan *ch)
 {

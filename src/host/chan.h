@@ -27,8 +27,6 @@ void chan_free (struct chan *ch);
 CLEANUP_DEFINE (chan_free, struct chan);
 struct conn *chan_conn (const struct chan *ch);
 
-/* Restart the stall timer: silence until now was expected. */
-void chan_expect (struct chan *ch);
 /* At least one and at most SIZE bytes of stdout; 0 at its end. */
 ssize_t chan_read (struct chan *ch, void *data, size_t size, struct fault *f);
 /* As chan_read, but give up after WAIT_MS: 0 (see chan_ended). */
