@@ -72,7 +72,7 @@ send_check_chain (const struct msg_open_read *m, struct fault *f)
     l = &m->layers[i];
     last = i + 1 == m->layer_count;
     next = last ? UUID_BLANK : m->layers[i + 1].volume;
-    if (last && (m->flags & MSG_READ_KEEP_ZERO) != 0)
+    if (last && (m->flags & MSG_READ_KEEP_ZERO) != 0 && m->lower_count == 0)
       next = l->parent;
     if (strcmp (l->parent, next) != 0)
       return fault_set (f, FAULT_PROTO, 0,
@@ -201,7 +201,7 @@ open_reading (struct reading *r, uint32_t id, const struct msg_open_read *m,
   r->map = build_chain (r, f);
   if (r->map == NULL)
     return -1;
-  if (!r->part && !chain_complete (r->map))
+  if ((!r->part || m->lower_count > 0) && !chain_complete (r->map))
     return fault_set (f, FAULT_CORRUPT, 0, "the last volume has a parent");
   return reply_opened (r, id, f);
 }
@@ -220,7 +220,7 @@ send_open (struct session *s, uint32_t id, struct buf *payload, struct fault *f)
     r->domain_fd = -1;
     r->volumes = xcalloc (m.layer_count, sizeof *r->volumes);
     r->part = (m.flags & MSG_READ_KEEP_ZERO) != 0;
-    r->stop = r->part ? m.layer_count : CHAIN_WHOLE;
+    r->stop = r->part ? m.layer_count - m.lower_count : CHAIN_WHOLE;
     pthread_mutex_init (&r->map_lock, NULL);
     rc = open_reading (r, id, &m, f);
     if (rc == 0)

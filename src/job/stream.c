@@ -112,6 +112,25 @@ range_mark (struct range *r, const struct remote_block *b)
   return fresh;
 }
 
+/* Zeros of B that were not received before a connection broke. */
+static int
+put_zeros (struct writer *writer, struct range *r, const struct remote_block *b,
+           struct fault *f)
+{
+  uint64_t end = b->offset + b->size;
+
+  for (uint64_t pos = b->offset; pos < end;) {
+    struct remote_block one = { .offset = pos, .size = end - pos };
+
+    if (one.size > DIGEST_BLOCK)
+      one.size = DIGEST_BLOCK;
+    if (range_mark (r, &one) && writer_zero (writer, pos, one.size, f) < 0)
+      return -1;
+    pos += one.size;
+  }
+  return 0;
+}
+
 static void
 report (struct worker *w, uint64_t done, uint64_t skipped)
 {
@@ -167,7 +186,7 @@ handle (struct worker *w, const struct remote_block *b, struct fault *f)
     return fault_set (f, FAULT_PROTO, 0,
                       "the helper sent bytes outside of what was asked for");
   if (b->kind == REMOTE_ZERO)
-    return writer_zero (writer, b->offset, b->size, f);
+    return put_zeros (writer, r, b, f);
   if (!range_mark (r, b))
     return 0;
   if (writer_put (writer, b->offset, b->data, b->size, b->digests, f) < 0)

@@ -211,6 +211,7 @@ msg_open_read_encode (const struct msg_open_read *m, struct buf *b)
   buf_put_le32 (b, m->flags);
   buf_put_str (b, m->dir);
   buf_put_le32 (b, m->layer_count);
+  buf_put_le32 (b, m->lower_count);
   for (uint32_t i = 0; !buf_bad (b) && i < m->layer_count; i++)
     layer_encode (&m->layers[i], b);
 }
@@ -224,6 +225,7 @@ msg_open_read_decode (struct buf *b, struct msg_open_read *m, struct fault *f)
   m->flags = buf_get_le32 (b);
   buf_get_str (b, m->dir, sizeof m->dir);
   m->layer_count = buf_get_le32 (b);
+  m->lower_count = buf_get_le32 (b);
   if (!kind_is_sane (m->kind))
     wrong = "kind";
   else if (m->flags > (MSG_READ_KEEP_ZERO | MSG_READ_SCAN_WRITERS))
@@ -232,6 +234,9 @@ msg_open_read_decode (struct buf *b, struct msg_open_read *m, struct fault *f)
     wrong = "directory";
   else if (m->layer_count == 0 || m->layer_count > MSG_LAYERS_MAX)
     wrong = "layer count";
+  else if (m->lower_count >= m->layer_count
+           || (m->lower_count > 0 && (m->flags & MSG_READ_KEEP_ZERO) == 0))
+    wrong = "count of lower layers";
   if (wrong != NULL || buf_bad (b)) {
     m->layer_count = 0;
     return finish (b, "OPEN_READ", wrong, f);

@@ -123,20 +123,23 @@ struct msg_layer {
 };
 
 enum msg_read_flag {
-  MSG_READ_KEEP_ZERO = 1,    /* the layers are the upper part of a chain: what
+  MSG_READ_KEEP_ZERO = 1,    /* only the upper part of a chain is read: what
                                 reads as zeros is told by ZERO frames; what
-                                they do not have is left out */
+                                that part does not have is left out */
   MSG_READ_SCAN_WRITERS = 2, /* refuse with BUSY when a process of the host has
                                 a layer open for writing */
 };
 
-/* C: prove and open these layers, top first.  The last one has a parent only
-   with MSG_READ_KEEP_ZERO. */
+/* C: prove and open these layers, top first.  The last LOWER_COUNT are below
+   the part that is read: they only complete a block that this part changed in
+   part.  The last layer has a parent only with MSG_READ_KEEP_ZERO and without
+   lower ones. */
 struct msg_open_read {
   uint8_t kind;          /* enum msg_kind */
   uint32_t flags;        /* enum msg_read_flag */
   char dir[MSG_DIR_MAX]; /* root of the domain, absolute, the SD id last */
   uint32_t layer_count;  /* 1 to MSG_LAYERS_MAX */
+  uint32_t lower_count;  /* less than layer_count; 0 without KEEP_ZERO */
   struct msg_layer *layers;
 };
 

@@ -186,6 +186,14 @@ for how in "raw 65536 1.1 20971520" "qcow2 65536 1.1 104857600" \
   else
     bad "part $how: $(cat out/log)"
   fi
+  # the same with the layer below it, which completes blocks
+  qemu-img convert -f "$(echo "$how" | cut -d' ' -f1)" -O raw "$i/$a" out/got
+  if pull out/got part,lower "$l_c" "$l_b" "$l_a" >out/log 2>&1; then
+    same out/want out/got "part over lower $how"
+    say "ok   lower  $how: $(grep ^read out/log)"
+  else
+    bad "part over lower $how: $(cat out/log)"
+  fi
 done
 
 say "== a template below, compressed; a layer that is shorter"

@@ -6,7 +6,7 @@
      helper_drive HELPER push DIR IMAGE VOLUME raw|cow CAPACITY FILE FLAGS
      helper_drive HELPER silent|eof|garbage|deaf|flood|stopped DIR LAYER...
 
-   FLAGS: words joined by commas: part scan leaf lz4 discard fresh locked
+   FLAGS: words joined by commas: part lower scan leaf lz4 discard fresh locked
    noseal stop=PHASE pause=SECONDS (between data and t1), or "-".
    LAYER: IMAGE,VOLUME,PARENT,raw|cow,CAPACITY ("-" as PARENT: none).
    Facts go to stdout, one a line; a fault of the helper to stderr, and its
@@ -47,7 +47,7 @@ static struct {
   uint64_t pinged_ms;
   uint64_t wire_bytes;
   struct fault fault;
-  bool part, scan, leaf, lz4, discard, fresh, locked, noseal;
+  bool part, lower, scan, leaf, lz4, discard, fresh, locked, noseal;
   const char *stop;
   unsigned pause_s;
   unsigned heartbeat_ms;
@@ -246,9 +246,9 @@ parse_flags (char *text)
     const char *name;
     bool *flag;
   } flags[] = {
-    { "part", &d.part },       { "scan", &d.scan },     { "leaf", &d.leaf },
-    { "lz4", &d.lz4 },         { "fresh", &d.fresh },   { "locked", &d.locked },
-    { "discard", &d.discard }, { "noseal", &d.noseal },
+    { "part", &d.part },     { "lower", &d.lower },     { "scan", &d.scan },
+    { "leaf", &d.leaf },     { "lz4", &d.lz4 },         { "fresh", &d.fresh },
+    { "locked", &d.locked }, { "discard", &d.discard }, { "noseal", &d.noseal },
   };
   char *save = NULL;
 
@@ -305,6 +305,7 @@ open_read (const char *dir, char **args, int count, struct msg_opened *opened)
             | (d.scan ? MSG_READ_SCAN_WRITERS : 0);
   snprintf (m.dir, sizeof m.dir, "%s", dir);
   m.layer_count = (uint32_t)count;
+  m.lower_count = d.lower ? 1 : 0;
   for (int i = 0; i < count; i++)
     parse_layer (args[i], &layers[i]);
   msg_open_read_encode (&m, &b);

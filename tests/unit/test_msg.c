@@ -64,7 +64,7 @@ KIND (welcome, nothing, .version = 1, .pid = 77, .uid = 36, .flags = 7,
 KIND (fault, nothing, .code = FAULT_IO, .err = 5, .text = "read x: bad");
 KIND (open_read, msg_open_read_reset, .kind = MSG_FILE, .flags = 3,
       .dir = "/rhev/data-center/mnt/h:_a/" ID1, .layer_count = 2,
-      .layers = layers);
+      .lower_count = 1, .layers = layers);
 KIND (opened, msg_opened_reset, .virtual_size = 1 << 30, .layer_count = 2,
       .layers = opened_layers, .identity = identity);
 KIND (map, nothing, .start = MSG_SPAN, .length = 5 * (uint64_t)MSG_SPAN + 512);
@@ -220,9 +220,10 @@ test_golden (void **state)
       "\003\0000.1\003\000hv1$\00011111111-2222-3333-4444-555555555"
       "555\006\000x86_64\004\0004.18" },
     { "fault", 18, "\011\005\000\000\000\013\000read x: bad" },
-    { "open_read", 364,
+    { "open_read", 368,
       "\001\003\000\000\000\077\000/rhev/data-center/mnt/h:_a/11111"
-      "111-2222-3333-4444-555555555555\002\000\000\000$\00011111111"
+      "111-2222-3333-4444-555555555555\002\000\000\000\001\000\000\000"
+      "$\00011111111"
       "-2222-3333-4444-555555555555\000\000$\000aaaaaaaa-bbbb-cccc-"
       "dddd-eeeeeeeeeeee$\00011111111-2222-3333-4444-555555555555"
       "\002\003\001\000\000\000@\000\000\000\000$\00011111111-2222-"
@@ -365,6 +366,11 @@ test_ranges_open (void **state)
            .layer_count = 1, .layers = &one);
   REFUSED (open_read, msg_open_read_reset, "layer count", .kind = 1,
            .dir = "/d");
+  REFUSED (open_read, msg_open_read_reset, "count of lower layers", .kind = 1,
+           .dir = "/d", .flags = MSG_READ_KEEP_ZERO, .layer_count = 1,
+           .lower_count = 1, .layers = &one);
+  REFUSED (open_read, msg_open_read_reset, "count of lower layers", .kind = 1,
+           .dir = "/d", .layer_count = 2, .lower_count = 1, .layers = bad);
   REFUSED (open_write, nothing, "format", .kind = 1, .format = 0, .dir = "/d",
            .image = ID1, .volume = ID2, .capacity = 1);
   REFUSED (open_write, nothing, "volume id", .kind = 1, .format = 1,

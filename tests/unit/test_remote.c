@@ -328,24 +328,28 @@ test_chain (void **state)
   static const struct {
     const char *text; /* volume, parent and format of each, one letter each */
     bool part, right;
+    uint32_t lower;
   } table[] = {
-    { "a-r", false, true },         { "a-q", false, true },
-    { "cbq baq a-r", false, true }, { "cbq baq a-q", false, true },
-    { "cbq baq", false, false },    { "cbq baq", true, true },
-    { "cbq", true, true },          { "cbq", false, false },
-    { "cbq a-r", false, false },    { "cbq a-r", true, false },
-    { "cbq bcq", true, false },     { "ccq", true, false },
-    { "caq acq caq", true, false }, { "cbr baq a-r", false, false },
-    { "c-q baq", true, false },     { "a-r", true, true },
-    { "car a-r", false, false },    { "car", true, false },
+    { "cbq baq a-r", true, true, 1 },   { "cbq baq a-q", true, true, 2 },
+    { "cbq baq", true, false, 1 },      { "a-r", false, true, 0 },
+    { "a-q", false, true, 0 },          { "cbq baq a-r", false, true, 0 },
+    { "cbq baq a-q", false, true, 0 },  { "cbq baq", false, false, 0 },
+    { "cbq baq", true, true, 0 },       { "cbq", true, true, 0 },
+    { "cbq", false, false, 0 },         { "cbq a-r", false, false, 0 },
+    { "cbq a-r", true, false, 0 },      { "cbq bcq", true, false, 0 },
+    { "ccq", true, false, 0 },          { "caq acq caq", true, false, 0 },
+    { "cbr baq a-r", false, false, 0 }, { "c-q baq", true, false, 0 },
+    { "a-r", true, true, 0 },           { "car a-r", false, false, 0 },
+    { "car", true, false, 0 },
   };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (table); i++) {
     struct fault f = FAULT_INIT;
     struct msg_layer layers[4] = { 0 };
-    struct msg_open_read m
-        = { .layers = layers, .flags = table[i].part ? MSG_READ_KEEP_ZERO : 0 };
+    struct msg_open_read m = { .layers = layers,
+                               .flags = table[i].part ? MSG_READ_KEEP_ZERO : 0,
+                               .lower_count = table[i].lower };
 
     for (const char *p = table[i].text;; p += 4) {
       struct msg_layer *l = &layers[m.layer_count++];
