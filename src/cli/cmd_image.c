@@ -58,7 +58,7 @@ run_flatten (const struct args *args, const char *format, struct fault *f)
                       "%s: has the backing file \"%s\"; add --follow-backing",
                       args->words[1],
                       qcow2_header (chain_qcow2 (c, 0))->backing);
-  return image_flatten (c, args->words[2], strcmp (to, "qcow2") == 0, f);
+  return image_flatten (o, args->words[2], strcmp (to, "qcow2") == 0, f);
 }
 
 static int

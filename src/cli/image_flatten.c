@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A chain becomes one image.  What can seek gets the data where it belongs,
-   and blocks of zeros are left out; a pipe gets everything front to back, a
-   qcow2 image by the layout that the map gives ahead. */
+/* A chain becomes one image.  What can seek gets the data where it belongs, by
+   several threads, and blocks of zeros are left out; a pipe gets everything
+   front to back, a qcow2 image by the layout that the map gives ahead. */
 #include <config.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fdio.h"
-#include "base/xmem.h"
+#include "cli/image_copy.h"
 #include "cli/image_flatten.h"
+#include "cli/image_open.h"
 #include "image/chain.h"
 #include "image/layout.h"
 #include "image/placer.h"
-#include "image/source.h"
 
 #define CLUSTER_BITS 16
 #define CLUSTER (UINT64_C (1) << CLUSTER_BITS)
-#define PIECE (UINT64_C (512) << 10)
-/* Guest bytes that are mapped before they are copied. */
-#define STEP (UINT64_C (1) << 30)
+#define THREADS_MAX 4
+
+_Static_assert(CLUSTER == IMAGE_COPY_BLOCK, "blocks are clusters");
 
 static const uint8_t zeros[CLUSTER];
 
@@ -39,18 +39,16 @@ struct target {
   bool seekable;
   bool block_device;
   bool created;
-  uint64_t written; /* end of what was written: a pipe's position */
+  /* What is written in ascending order: how far it is. */
+  uint64_t written;
 };
 
-struct copy {
-  struct chain *chain;
+struct form {
   struct target *target;
+  uint64_t size;         /* of the disk */
+  pthread_mutex_t lock;  /* of the placer */
   struct placer *placer; /* qcow2 that can seek */
   struct layout *layout; /* qcow2 into a pipe */
-  struct extent *extents;
-  size_t count;
-  size_t capacity;
-  uint8_t *piece;
 };
 
 static int
@@ -114,8 +112,6 @@ write_at (void *opaque, uint64_t offset, const void *data, size_t size,
 {
   struct target *t = opaque;
 
-  if (t->written < offset + size)
-    t->written = offset + size;
   return fdio_pwrite_full (t->fd, data, size, offset, t->path, f);
 }
 
@@ -139,39 +135,43 @@ zero_range (struct target *t, uint64_t start, uint64_t end, struct fault *f)
 
 /* LENGTH non-zero bytes of the guest at START. */
 static int
-put_run (struct copy *c, uint64_t start, const uint8_t *data, uint64_t length,
-         struct fault *f)
+put_run (struct form *form, uint64_t start, const uint8_t *data,
+         uint64_t length, struct fault *f)
 {
-  struct target *t = c->target;
   uint64_t padded = (length + CLUSTER - 1) & ~(CLUSTER - 1);
   uint64_t offset = start;
 
-  if (c->placer != NULL
-      && placer_take (c->placer, start >> CLUSTER_BITS, padded >> CLUSTER_BITS,
-                      &offset, f)
-             < 0)
-    return -1;
-  return write_at (t, offset, data, c->placer != NULL ? padded : length, f);
+  if (form->placer == NULL)
+    return write_at (form->target, start, data, length, f);
+  {
+    SCOPED_LOCK (&form->lock);
+    if (placer_take (form->placer, start >> CLUSTER_BITS,
+                     padded >> CLUSTER_BITS, &offset, f)
+        < 0)
+      return -1;
+  }
+  return write_at (form->target, offset, data, padded, f);
 }
 
-/* LENGTH bytes from START on are in c->piece, padded to a cluster. */
+/* A piece into a file: without its blocks of zeros. */
 static int
-put_seekable (struct copy *c, uint64_t start, uint64_t length, struct fault *f)
+put_sparse (void *opaque, uint64_t start, const uint8_t *data, uint64_t length,
+            struct fault *f)
 {
   uint64_t at = 0;
 
   while (at < length) {
     uint64_t begin;
 
-    while (at < length && memcmp (c->piece + at, zeros, CLUSTER) == 0)
+    while (at < length && memcmp (data + at, zeros, CLUSTER) == 0)
       at += CLUSTER;
     begin = at;
     if (at >= length)
       break;
     do
       at += CLUSTER;
-    while (at < length && memcmp (c->piece + at, zeros, CLUSTER) != 0);
-    if (put_run (c, start + begin, c->piece + begin,
+    while (at < length && memcmp (data + at, zeros, CLUSTER) != 0);
+    if (put_run (opaque, start + begin, data + begin,
                  (at < length ? at : length) - begin, f)
         < 0)
       return -1;
@@ -179,162 +179,130 @@ put_seekable (struct copy *c, uint64_t start, uint64_t length, struct fault *f)
   return 0;
 }
 
+/* A piece of a raw image into a pipe. */
 static int
-put_piece (struct copy *c, uint64_t start, uint64_t length, struct fault *f)
+put_pipe (void *opaque, uint64_t start, const uint8_t *data, uint64_t length,
+          struct fault *f)
 {
-  struct target *t = c->target;
-  uint64_t padded = (length + CLUSTER - 1) & ~(CLUSTER - 1);
+  struct form *form = opaque;
 
-  memset (c->piece + length, 0, padded - length);
-  if (c->layout != NULL)
-    return append (t, c->piece, padded, f);
-  if (!t->seekable)
-    return append_zeros (t, start, f) < 0 ? -1
-                                          : append (t, c->piece, length, f);
-  if (t->block_device && c->placer == NULL)
-    return zero_range (t, t->written, start, f) < 0
-               ? -1
-               : write_at (t, start, c->piece, length, f);
-  return put_seekable (c, start, length, f);
+  if (append_zeros (form->target, start, f) < 0)
+    return -1;
+  return append (form->target, data, length, f);
 }
 
+/* A piece of a raw image onto a block device, which holds something. */
 static int
-copy_range (struct copy *c, uint64_t start, uint64_t end, struct fault *f)
-{
-  while (start < end) {
-    uint64_t n = PIECE - start % PIECE;
-
-    if (n > end - start)
-      n = end - start;
-    if (cancel_check (f) < 0 || chain_read (c->chain, start, c->piece, n, f) < 0
-        || put_piece (c, start, n, f) < 0)
-      return -1;
-    start += n;
-  }
-  return 0;
-}
-
-static int
-note_extent (const struct extent *e, void *opaque, struct fault *f)
-{
-  struct copy *c = opaque;
-  struct extent *last = c->count > 0 ? &c->extents[c->count - 1] : NULL;
-
-  (void)f;
-  if (e->kind != EXTENT_DATA && e->kind != EXTENT_MIXED)
-    return 0;
-  if (last != NULL && last->start + last->length == e->start) {
-    last->length += e->length;
-    return 0;
-  }
-  if (c->count == c->capacity) {
-    c->capacity = c->capacity == 0 ? 256 : c->capacity * 2;
-    c->extents = xreallocarray (c->extents, c->capacity, sizeof c->extents[0]);
-  }
-  c->extents[c->count++] = *e;
-  return 0;
-}
-
-/* Call FN for each range that holds data, STEP by STEP; the map is taken
-   before the data of a step is read, as both move the same cursors. */
-static int
-each_range (struct copy *c,
-            int (*fn) (struct copy *c, uint64_t start, uint64_t end,
-                       struct fault *f),
+put_device (void *opaque, uint64_t start, const uint8_t *data, uint64_t length,
             struct fault *f)
 {
-  uint64_t size = chain_size (c->chain);
+  struct target *t = ((struct form *)opaque)->target;
 
-  for (uint64_t at = 0; at < size; at += STEP) {
-    uint64_t n = STEP < size - at ? STEP : size - at;
-
-    c->count = 0;
-    if (cancel_check (f) < 0
-        || chain_map_blocks (c->chain, at, n, CHAIN_WHOLE, CLUSTER, note_extent,
-                             c, f)
-               < 0)
-      return -1;
-    for (size_t i = 0; i < c->count; i++)
-      if (fn (c, c->extents[i].start,
-              c->extents[i].start + c->extents[i].length, f)
-          < 0)
-        return -1;
-  }
+  if (zero_range (t, t->written, start, f) < 0
+      || write_at (t, start, data, length, f) < 0)
+    return -1;
+  t->written = start + length;
   return 0;
 }
 
+/* A piece of a qcow2 image into a pipe: whole clusters, one after the other. */
 static int
-lay_out (struct copy *c, uint64_t start, uint64_t end, struct fault *f)
+put_laid_out (void *opaque, uint64_t start, const uint8_t *data,
+              uint64_t length, struct fault *f)
 {
+  struct form *form = opaque;
+
+  (void)start;
+  return append (form->target, data, (length + CLUSTER - 1) & ~(CLUSTER - 1),
+                 f);
+}
+
+static int
+lay_out (void *opaque, uint64_t start, uint64_t end, struct fault *f)
+{
+  struct form *form = opaque;
   uint64_t first = start >> CLUSTER_BITS;
 
-  return layout_set_data (c->layout, first,
+  return layout_set_data (form->layout, first,
                           ((end + CLUSTER - 1) >> CLUSTER_BITS) - first, f);
 }
 
-static int
-flatten_raw (struct copy *c, struct fault *f)
+static unsigned
+thread_count (void)
 {
-  struct target *t = c->target;
-  uint64_t size = chain_size (c->chain);
+  long n = sysconf (_SC_NPROCESSORS_ONLN);
 
-  if (each_range (c, copy_range, f) < 0)
-    return -1;
+  return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
+}
+
+static int
+flatten_raw (struct image_open *o, struct form *form, struct fault *f)
+{
+  struct target *t = form->target;
+
   if (!t->seekable)
-    return append_zeros (t, size, f);
+    return image_copy (o, 1, put_pipe, form, f) < 0
+               ? -1
+               : append_zeros (t, form->size, f);
   if (t->block_device)
-    return zero_range (t, t->written, size, f);
-  if (ftruncate (t->fd, (off_t)size) < 0)
+    return image_copy (o, 1, put_device, form, f) < 0
+               ? -1
+               : zero_range (t, t->written, form->size, f);
+  if (image_copy (o, thread_count (), put_sparse, form, f) < 0)
+    return -1;
+  if (ftruncate (t->fd, (off_t)form->size) < 0)
     return fault_set (f, FAULT_IO, errno, "set size of %s", t->path);
   return 0;
 }
 
 static int
-flatten_placed (struct copy *c, const struct layout_params *params,
-                struct fault *f)
+flatten_placed (struct image_open *o, struct form *form,
+                const struct layout_params *params, struct fault *f)
 {
-  struct target *t = c->target;
+  struct target *t = form->target;
 
-  if (placer_new (params, &c->placer, f) < 0
-      || each_range (c, copy_range, f) < 0
-      || placer_write_tables (c->placer, write_at, t, NULL, f) < 0
+  if (placer_new (params, &form->placer, f) < 0
+      || image_copy (o, thread_count (), put_sparse, form, f) < 0
+      || placer_write_tables (form->placer, write_at, t, NULL, f) < 0
       || fdio_fsync (t->fd, t->path, f) < 0)
     return -1;
-  return placer_write_header (c->placer, write_at, t, f);
+  return placer_write_header (form->placer, write_at, t, f);
 }
 
 static int
-flatten_laid_out (struct copy *c, const struct layout_params *params,
-                  struct fault *f)
+flatten_laid_out (struct image_open *o, struct form *form,
+                  const struct layout_params *params, struct fault *f)
 {
-  struct target *t = c->target;
+  struct target *t = form->target;
+  uint8_t meta[4096];
   uint64_t end;
 
-  if (layout_new (params, &c->layout, f) < 0 || each_range (c, lay_out, f) < 0
-      || layout_seal (c->layout, f) < 0)
+  if (layout_new (params, &form->layout, f) < 0
+      || image_copy_ranges (image_open_chain (o), lay_out, form, f) < 0
+      || layout_seal (form->layout, f) < 0)
     return -1;
-  end = layout_data_offset (c->layout);
+  end = layout_data_offset (form->layout);
   while (t->written < end) {
-    uint64_t n = PIECE < end - t->written ? PIECE : end - t->written;
+    uint64_t n
+        = end - t->written < sizeof meta ? end - t->written : sizeof meta;
 
-    layout_meta_read (c->layout, t->written, c->piece, n);
-    if (append (t, c->piece, n, f) < 0)
+    layout_meta_read (form->layout, t->written, meta, n);
+    if (append (t, meta, n, f) < 0)
       return -1;
   }
-  return each_range (c, copy_range, f);
+  return image_copy (o, 1, put_laid_out, form, f);
 }
 
 static int
-flatten (struct copy *c, bool qcow2, struct fault *f)
+flatten (struct image_open *o, struct form *form, bool qcow2, struct fault *f)
 {
   struct layout_params params
-      = { .virtual_size = chain_size (c->chain), .cluster_bits = CLUSTER_BITS };
-  struct target *t = c->target;
+      = { .virtual_size = form->size, .cluster_bits = CLUSTER_BITS };
 
   if (!qcow2)
-    return flatten_raw (c, f);
-  return t->seekable ? flatten_placed (c, &params, f)
-                     : flatten_laid_out (c, &params, f);
+    return flatten_raw (o, form, f);
+  return form->target->seekable ? flatten_placed (o, form, &params, f)
+                                : flatten_laid_out (o, form, &params, f);
 }
 
 static int
@@ -348,24 +316,23 @@ end_target (struct target *t, struct fault *f)
 }
 
 int
-image_flatten (struct chain *chain, const char *out, bool qcow2,
+image_flatten (struct image_open *o, const char *out, bool qcow2,
                struct fault *f)
 {
   struct target t = { .fd = -1 };
-  struct copy c = { .chain = chain, .target = &t };
+  struct form form = { .target = &t,
+                       .size = chain_size (image_open_chain (o)),
+                       .lock = PTHREAD_MUTEX_INITIALIZER };
   int rc = -1;
 
-  c.piece = try_aligned (SOURCE_ALIGN, PIECE, "a copy buffer", f);
-  if (c.piece != NULL && open_target (&t, out, chain_size (chain), f) == 0
-      && flatten (&c, qcow2, f) == 0)
+  if (open_target (&t, out, form.size, f) == 0
+      && flatten (o, &form, qcow2, f) == 0)
     rc = end_target (&t, f);
   if (t.seekable && t.fd >= 0)
     close (t.fd);
   if (rc < 0 && t.created)
     unlink (out);
-  placer_free (c.placer);
-  layout_free (c.layout);
-  free (c.extents);
-  free (c.piece);
+  placer_free (form.placer);
+  layout_free (form.layout);
   return rc;
 }

@@ -271,3 +271,23 @@ image_open (const char *path, const char *format, bool follow,
   *out = steal_ptr (&o);
   return 0;
 }
+
+int
+image_open_again (const struct image_open *o, struct chain **out,
+                  struct fault *f)
+{
+  static const struct qcow2_expect any = { .backing = QCOW2_BACKING_ANY };
+  CLEANUP (chain_free) struct chain *c = chain_new ();
+
+  for (unsigned i = 0; i < o->count; i++) {
+    bool raw = chain_qcow2 (o->chain, i) == NULL;
+
+    if ((raw ? chain_add_raw (c, o->sources[i], chain_layer_size (o->chain, i),
+                              f)
+             : chain_add_qcow2 (c, o->sources[i], &any, f))
+        < 0)
+      return -1;
+  }
+  *out = steal_ptr (&c);
+  return 0;
+}

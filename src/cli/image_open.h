@@ -21,5 +21,9 @@ void image_open_free (struct image_open *o);
 CLEANUP_DEFINE (image_open_free, struct image_open);
 /* Borrowed. */
 struct chain *image_open_chain (struct image_open *o);
+/* Another chain over the same files, for another thread; O must outlive it,
+   chain_free frees it. */
+int image_open_again (const struct image_open *o, struct chain **out,
+                      struct fault *f);
 
 #endif /* IMAGE_OPEN_H */
