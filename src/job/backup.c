@@ -19,6 +19,7 @@
 #include "job/plan.h"
 #include "job/quota.h"
 #include "job/selector.h"
+#include "job/settle.h"
 #include "job/site.h"
 #include "job/vmjob.h"
 #include "repo/point.h"
@@ -222,6 +223,8 @@ backup_run (const struct backup_options *options,
   if (rc == 0)
     rc = site_open (options->settings,
                     options->dry_run ? SITE_MAYBE : SITE_CREATE, &run.site, f);
+  if (rc == 0 && !options->dry_run)
+    rc = settle_gone (run.site, f);
   if (rc == 0)
     rc = make_plans (&run, f);
   run.quota = quota_new (options->settings->transfer.bandwidth);

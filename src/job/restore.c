@@ -42,6 +42,7 @@
 #include "job/push.h"
 #include "job/quota.h"
 #include "job/restore.h"
+#include "job/settle.h"
 #include "job/site.h"
 #include "job/undo.h"
 #include "repo/lease.h"
@@ -438,7 +439,7 @@ release_phase (struct restore *r, struct fault *f)
 static int
 run_phases (struct restore *r, struct fault *f)
 {
-  if (plan_phase (r, f) < 0)
+  if (settle_gone (r->site, f) < 0 || plan_phase (r, f) < 0)
     return -1;
   uuid_make (r->lease_id);
   if (lease_take (r->site->place, r->lease_id, r->site->run_id, &r->lease, f)

@@ -8,11 +8,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/uuid.h"
+#include "engine/disk.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/journal.h"
 #include "job/settle.h"
 #include "job/site.h"
+#include "repo/lease.h"
 #include "repo/place.h"
 
 static bool
@@ -81,6 +83,82 @@ settle_vm (struct site *site, const struct vm *vm, struct fault *f)
         && (strcmp (e->kind, "snapshot") == 0
             || strcmp (e->kind, SETTLE_HOLD) == 0))
       rc = journal_settle_other (dirfd, e->run_id, e->number, f);
+  }
+  journal_list_reset (&journal);
+  return rc;
+}
+
+static bool
+has_mark (const char *description, const char *repository, const char *run)
+{
+  char mark[TAG_SIZE];
+
+  tag_format (mark, repository, run);
+  return strncmp (description, mark, strlen (mark)) == 0;
+}
+
+/* Does a VM carry the mark of the run of E? */
+static bool
+vm_is_left (const struct site *site, const struct journal_entry *e)
+{
+  for (size_t i = 0; i < site->vms->count; i++) {
+    if (has_mark (site->vms->items[i].description, place_id (site->place),
+                  e->run_id))
+      return true;
+  }
+  return false;
+}
+
+/* 1, 0, -1. */
+static int
+disk_is_left (const struct site *site, const struct journal_entry *e,
+              struct fault *f)
+{
+  CLEANUP (disk_free) struct disk *disk = NULL;
+  struct fault now = FAULT_INIT;
+
+  if (!uuid_valid (e->object_id))
+    return 0;
+  if (disk_get (site->engine, e->object_id, &disk, &now) < 0)
+    return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
+  return has_mark (disk->description, place_id (site->place), e->run_id);
+}
+
+/* Is there anything left of what E intended?  1, 0, -1. */
+static int
+is_left (const struct site *site, const struct journal_entry *e,
+         struct fault *f)
+{
+  size_t count;
+
+  if (strcmp (e->kind, "vm") == 0)
+    return vm_is_left (site, e);
+  if (strcmp (e->kind, "disk") == 0)
+    return disk_is_left (site, e, f);
+  /* A snapshot is settled with its VM, unless that is gone. */
+  return site_vm (site, e->vm_id, &count) != NULL;
+}
+
+int
+settle_gone (struct site *site, struct fault *f)
+{
+  struct journal_list journal = { .count = 0 };
+  int dirfd = place_journal_dirfd (site->place);
+  int rc = journal_read_all (dirfd, site->run_id, &journal, f);
+
+  for (size_t i = 0; rc == 0 && i < journal.count; i++) {
+    const struct journal_entry *e = &journal.entries[i];
+    CLEANUP (lease_drop) struct lease *lease = NULL;
+    int left;
+
+    /* Its run may be at work still. */
+    if (lease_take (site->place, e->vm_id, site->run_id, &lease, NULL) < 0)
+      continue;
+    left = is_left (site, e, f);
+    if (left < 0
+        || (left == 0
+            && journal_settle_other (dirfd, e->run_id, e->number, f) < 0))
+      rc = -1;
   }
   journal_list_reset (&journal);
   return rc;

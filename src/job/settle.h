@@ -17,4 +17,9 @@ struct vm;
    taken. */
 int settle_vm (struct site *site, const struct vm *vm, struct fault *f);
 
+/* Settle the intentions of earlier runs of which nothing is left in the engine:
+   an administrator has removed it, or it never came to be.  Nothing is changed
+   in the engine. */
+int settle_gone (struct site *site, struct fault *f);
+
 #endif /* SETTLE_H */

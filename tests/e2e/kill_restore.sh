@@ -43,6 +43,7 @@ by_hand ()
     | while read -r id; do
       api DELETE "/disks/$id" >/dev/null
     done
+  ctl idle >/dev/null
 }
 
 drop_copy ()
@@ -58,6 +59,7 @@ again ()
   expect 0 cl restore "$point" --as "$2"
   prove vm "$point" "$2" || die "$1: the next restore is wrong"
   drop_copy "$2"
+  clean
   echo "ok: $1"
 }
 
