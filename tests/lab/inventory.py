@@ -366,6 +366,7 @@ def image(b):
 SETS = {
     'image': (image,),
     'small': (web,),
+    'pair': (web, several),
     'all': (web, several, thin, chains, raw, stopped, odd),
 }
 
