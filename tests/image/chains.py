@@ -8,13 +8,15 @@ fails is kept in KEEP.  The last line is "chains: N ok, N failed, seed S".
 import os
 import random
 import shutil
+import struct
 import sys
 import tempfile
 
 from compare import compare
 from flavours import content, create
-from qemu import Failed, need, qemu_img, qemu_io
+from qemu import BUILD, Failed, call, need, qemu_img, qemu_io
 
+INCREMENT = os.path.abspath(os.path.join(BUILD, 'tests', 'image', 'increment'))
 MIB = 1 << 20
 SIZES = (512, 1024, 4096, 8192, 16384, 65536, 65536, 65536, 65536, 262144,
          1048576, 2097152)
@@ -78,8 +80,11 @@ class Chain:
     def resize(self, path):
         rng = self.rng
         size = max(512, self.sizes[-1] + 512 * rng.randrange(-2000, 3000))
-        qemu_img('resize', '-q', '--shrink', '-f', 'qcow2', path, size)
-        self.sizes[-1] = size
+        # version 2 over a backing file cannot always grow
+        qemu_img('resize', '-q', '--shrink', '-f', 'qcow2', path, size,
+                 ok=(0, 1))
+        with open(path, 'rb') as file:
+            self.sizes[-1] = struct.unpack('>24xQ', file.read(32))[0]
 
     def range(self, size, unit):
         n = min(self.rng.choice((1, 2, 8, 65, 128, 600)) * unit, size)
@@ -147,6 +152,28 @@ class Chain:
                      cwd=self.folder)
             qemu_img('rebase', '-u', '-f', 'qcow2', '-b', 'l0', '-F', 'qcow2',
                      'l2', cwd=self.folder)
+            del self.names[1]
+            del self.formats[1]
+
+
+def compare_increment(chain):
+    """The layers above a random one, written as an increment over it, are the
+    same disk; a block that is changed in part is made whole."""
+    rng = chain.rng
+    if len(chain.names) < 2:
+        return
+    names = chain.names[::-1]
+    formats = chain.formats[::-1]
+    stop = rng.randrange(1, len(names))
+    version = rng.choice((2, 3, 3))
+    bits = rng.choice((12, 16, 16, 18))
+    # The layer that stays has its own format and, below it, its own chain.
+    call(INCREMENT, stop, rng.choice(('layout', 'placer')), version, bits,
+         'increment', names[stop], formats[stop],
+         *['%s:%s' % pair for pair in zip(formats, names)], cwd=chain.folder)
+    qemu_img('check', '-q', '-f', 'qcow2', 'increment', cwd=chain.folder)
+    qemu_img('compare', '-q', '-f', 'qcow2', '-F', 'qcow2', 'increment',
+             'top.qcow2', cwd=chain.folder)
 
 
 def main(count, seed, first, keep):
@@ -161,6 +188,7 @@ def main(count, seed, first, keep):
             chain = Chain(random.Random('%d %d' % (seed, case)), folder)
             chain.build()
             compare(folder, 'top.qcow2', 'qcow2')
+            compare_increment(chain)
             good += 1
         except (Failed, ValueError) as error:
             bad += 1
