@@ -25,6 +25,8 @@ enum kind {
   KIND_TEXT, /* char *, not empty, no control characters */
   KIND_PATH, /* char *, absolute */
   KIND_USER, /* char *, a login name */
+  KIND_URL,  /* char *, https://NAME... */
+  KIND_AT,   /* char *, NAME@PROFILE */
   KIND_BOOL,
   KIND_TRI,   /* int: -1 unset, 0, 1 */
   KIND_COUNT, /* unsigned between min and max */
@@ -61,9 +63,9 @@ static const char *const transport_words[] = { "ssh", "lane", NULL };
 
 #define ENGINE(member) offsetof (struct settings_engine, member)
 static const struct key engine_keys[] = {
-  { "url", KIND_TEXT, ENGINE (url), 0, 0, NULL },
+  { "url", KIND_URL, ENGINE (url), 0, 0, NULL },
   { "ca_file", KIND_PATH, ENGINE (ca_file), 0, 0, NULL },
-  { "user", KIND_TEXT, ENGINE (user), 0, 0, NULL },
+  { "user", KIND_AT, ENGINE (user), 0, 0, NULL },
   { "password_file", KIND_PATH, ENGINE (password_file), 0, 0, NULL },
   { "password_command", KIND_TEXT, ENGINE (password_command), 0, 0, NULL },
   { "retry", KIND_COUNT, ENGINE (retry_s), 1, 86400, NULL },
@@ -182,6 +184,20 @@ clean_user (const char *s)
                 == n;
 }
 
+/* What is wrong with the address of an engine, or NULL. */
+static const char *
+url_fault (const char *url)
+{
+  static const char scheme[] = "https://";
+  const char *host = url + sizeof scheme - 1;
+
+  if (strncmp (url, scheme, sizeof scheme - 1) != 0)
+    return "must begin with https://";
+  if (host[0] == '\0' || host[0] == '/' || strpbrk (host, "@?# ") != NULL)
+    return "must be https://NAME/ovirt-engine";
+  return NULL;
+}
+
 static int
 read_text (const struct place *at, const config_setting_t *item,
            const struct key *key, char **out, struct fault *f)
@@ -197,6 +213,10 @@ read_text (const struct place *at, const config_setting_t *item,
     return refuse (at, item, "must be an absolute path", f);
   if (key->kind == KIND_USER && !clean_user (value))
     return refuse (at, item, "is no user name", f);
+  if (key->kind == KIND_URL && url_fault (value) != NULL)
+    return refuse (at, item, url_fault (value), f);
+  if (key->kind == KIND_AT && strchr (value, '@') == NULL)
+    return refuse (at, item, "needs its profile, as \"backup@internal\"", f);
   free (*out);
   *out = xstrdup (value);
   return 0;
@@ -323,6 +343,8 @@ read_value (const struct place *at, const config_setting_t *item,
   case KIND_TEXT:
   case KIND_PATH:
   case KIND_USER:
+  case KIND_URL:
+  case KIND_AT:
     return read_text (at, item, key, out, f);
   case KIND_BOOL:
   case KIND_TRI:

@@ -51,8 +51,11 @@ from_file (const char *path, struct fault *f)
 
   text = guarded_read (path, SECRET_MAX * 4, 077, NULL, f);
   if (text == NULL) {
-    if (f != NULL && f->code == FAULT_NOTFOUND)
+    if (f != NULL && f->code == FAULT_NOTFOUND) {
       f->code = FAULT_CONF;
+      fault_append (f, "; write the password into it: (umask 077; cat >%s)",
+                    path);
+    }
     fault_prefix (f, "engine.password_file");
     return NULL;
   }

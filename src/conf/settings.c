@@ -121,45 +121,30 @@ read_parts (const char *path, struct settings *s, struct fault *f)
   return rc;
 }
 
-/* https://HOST[:PORT][/PATH]; "/api" and slashes at the end go, no path
-   becomes /ovirt-engine. */
-static int
-tidy_url (struct settings *s, struct fault *f)
+/* What keys.c found to be https://HOST[:PORT][/PATH]: "/api" and slashes at
+   the end go, no path becomes /ovirt-engine. */
+static void
+tidy_url (struct settings *s)
 {
   char *url = s->engine.url;
-  size_t n;
+  size_t n = url == NULL ? 0 : strlen (url);
 
   if (url == NULL)
-    return 0;
-  if (strncmp (url, "https://", 8) != 0)
-    return fault_set (f, FAULT_CONF, 0,
-                      "%s: engine.url: must begin with https://", s->file);
-  n = strlen (url);
-  while (n > 8 && url[n - 1] == '/')
+    return;
+  while (n > 0 && url[n - 1] == '/')
     url[--n] = '\0';
   if (n > 4 && strcmp (url + n - 4, "/api") == 0)
-    url[n -= 4] = '\0';
-  if (n == 8 || url[8] == '/' || strpbrk (url + 8, "@?# ") != NULL)
-    return fault_set (f, FAULT_CONF, 0,
-                      "%s: engine.url: must be https://NAME/ovirt-engine",
-                      s->file);
-  if (strchr (url + 8, '/') == NULL) {
+    url[n - 4] = '\0';
+  if (strchr (url + strlen ("https://"), '/') == NULL) {
     s->engine.url = xasprintf ("%s/ovirt-engine", url);
     free (url);
   }
-  return 0;
 }
 
 static int
 check_whole (struct settings *s, struct fault *f)
 {
-  if (tidy_url (s, f) != 0)
-    return -1;
-  if (s->engine.user != NULL && strchr (s->engine.user, '@') == NULL)
-    return fault_set (f, FAULT_CONF, 0,
-                      "%s: engine.user: needs its profile, as "
-                      "\"%s@internal\"",
-                      s->file, s->engine.user);
+  tidy_url (s);
   if (s->transfer.transport != SETTINGS_TRANSPORT_SSH)
     return fault_set (f, FAULT_CONF, 0,
                       "%s: transfer.transport: this version knows \"ssh\" "
@@ -187,8 +172,9 @@ settings_load (const char *path, struct settings **out, struct fault *f)
     if (f != NULL && f->code == FAULT_NOTFOUND) {
       f->code = FAULT_CONF;
       if (!given)
-        fault_append (f, "; write it (an example is chainlift.conf.example) "
-                         "or name another with --config");
+        fault_append (f, "; write it (an example is " DOCDIR
+                         "/chainlift.conf.example) or name another with "
+                         "--config");
     }
     return -1;
   }
