@@ -3,7 +3,9 @@
    status. */
 #include <config.h>
 
+#include <ctype.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +16,17 @@
 #include "cli/cmd.h"
 #include "cli/json.h"
 #include "cli/output.h"
+
+static int run_help (const struct args *args, const struct options *options,
+                     struct fault *f);
+
+static const struct command cmd_help = {
+  .name = "help",
+  .usage = "[COMMAND]",
+  .summary = "print this help, or that of a command",
+  .max = 1,
+  .run = run_help,
+};
 
 static const struct command *const commands[] = {
   /* clang-format off */
@@ -28,6 +41,7 @@ static const struct command *const commands[] = {
   &cmd_leftovers,
   &cmd_unlock,
   &cmd_image,
+  &cmd_help,
   NULL,
   /* clang-format on */
 };
@@ -44,12 +58,14 @@ static const struct args_option global_options[] = {
 };
 
 static const struct command *
-find_command (const char *name)
+find_command (const char *name, struct fault *f)
 {
   for (size_t i = 0; commands[i] != NULL; i++) {
     if (strcmp (commands[i]->name, name) == 0)
       return commands[i];
   }
+  fault_set (f, FAULT_USAGE, 0, "unknown command \"%s\"; see chainlift --help",
+             name);
   return NULL;
 }
 
@@ -82,13 +98,31 @@ print_command_help (const struct command *c)
             c->name, n > 0 ? " " : "", (int)n, line);
     line += n;
   } while (*line++ != '\0');
-  printf ("\n%s.\n", c->summary);
+  printf ("\n%c%s.\n", toupper ((unsigned char)c->summary[0]), c->summary + 1);
   if (c->help != NULL)
     printf ("\n%s", c->help);
   if (c->options != NULL) {
     puts ("\nOptions:");
     args_help (c->options, stdout);
   }
+}
+
+static int
+run_help (const struct args *args, const struct options *options,
+          struct fault *f)
+{
+  const struct command *c;
+
+  (void)options;
+  if (args->word_count == 0) {
+    print_help ();
+    return 0;
+  }
+  c = find_command (args->words[0], f);
+  if (c == NULL)
+    return -1;
+  print_command_help (c);
+  return 0;
 }
 
 /* The one place where a fault of a command is told. */
@@ -125,8 +159,8 @@ check_words (const struct command *c, const struct args *args, struct fault *f)
 {
   if (args->word_count < c->min)
     return fault_set (f, FAULT_USAGE, 0,
-                      "%s: an argument is missing; see chainlift %s --help",
-                      c->name, c->name);
+                      "%s: %s is missing; see chainlift %s --help", c->name,
+                      c->word, c->name);
   if (args->word_count > c->max)
     return fault_set (f, FAULT_USAGE, 0,
                       "%s: \"%s\" is too much; see chainlift %s --help",
@@ -177,12 +211,23 @@ run (int argc, char **argv, struct args *args, struct options *options,
   if (index == argc)
     return fault_set (f, FAULT_USAGE, 0,
                       "a command is missing; see chainlift --help");
-  c = find_command (argv[index]);
+  c = find_command (argv[index], f);
   if (c == NULL)
-    return fault_set (f, FAULT_USAGE, 0,
-                      "unknown command \"%s\"; see chainlift --help",
-                      argv[index]);
+    return -1;
   return run_command (c, argc, argv, index + 1, args, options, f);
+}
+
+/* Whoever read our output has gone, as `head` does: end as others do then. */
+static void
+end_of_pipe (void)
+{
+  sigset_t set;
+
+  sigemptyset (&set);
+  sigaddset (&set, SIGPIPE);
+  signal (SIGPIPE, SIG_DFL);
+  sigprocmask (SIG_UNBLOCK, &set, NULL);
+  raise (SIGPIPE);
 }
 
 int
@@ -199,6 +244,9 @@ main (int argc, char **argv)
   args_init (&args);
   args_know (&args, global_options);
   status = run (argc, argv, &args, &options, &f);
+  if ((status == FAULT_IO || (status < 0 && f.code == FAULT_IO))
+      && output_gone ())
+    end_of_pipe ();
   if (status < 0)
     status = report (&f, &options);
   args_reset (&args);

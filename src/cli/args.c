@@ -46,6 +46,18 @@ find_letter (const struct args *a, char letter)
   return -1;
 }
 
+/* A flag that is given twice says the same; of two values one would be lost. */
+static int
+take_value (struct args *a, int at, const char *value, struct fault *f)
+{
+  if (a->values[at] != NULL)
+    return fault_set (f, FAULT_USAGE, 0,
+                      "option --%s is given twice: \"%s\" and \"%s\"",
+                      a->options[at]->name, a->values[at], value);
+  a->values[at] = value;
+  return 0;
+}
+
 /* "--name", "--name=VALUE", "--name VALUE" */
 static int
 take_long (struct args *a, int argc, char **argv, int *index, struct fault *f)
@@ -70,8 +82,7 @@ take_long (struct args *a, int argc, char **argv, int *index, struct fault *f)
   if (value == NULL || value[0] == '\0')
     return fault_set (f, FAULT_USAGE, 0, "option --%s needs a value: %s",
                       a->options[at]->name, a->options[at]->value);
-  a->values[at] = value;
-  return 0;
+  return take_value (a, at, value, f);
 }
 
 /* "-qv", "-O VALUE", "-OVALUE" */
@@ -91,13 +102,11 @@ take_letters (struct args *a, int argc, char **argv, int *index,
       continue;
     }
     if (p[1] != '\0')
-      a->values[at] = p + 1;
-    else if (*index < argc)
-      a->values[at] = argv[(*index)++];
-    else
-      return fault_set (f, FAULT_USAGE, 0, "option -%c needs a value: %s", *p,
-                        a->options[at]->value);
-    return 0;
+      return take_value (a, at, p + 1, f);
+    if (*index < argc)
+      return take_value (a, at, argv[(*index)++], f);
+    return fault_set (f, FAULT_USAGE, 0, "option -%c needs a value: %s", *p,
+                      a->options[at]->value);
   }
   return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options and words of a command line, by tables from which the help is
    printed too.  Options may stand anywhere; "--" ends them; "-" is a word;
-   values as --name VALUE, --name=VALUE, -O VALUE or -OVALUE.  Nothing is
+   values as --name VALUE, --name=VALUE, -O VALUE or -OVALUE, and not twice.  Nothing is
    abbreviated, so that a later option never changes what a script means. */
 #ifndef ARGS_H
 #define ARGS_H

@@ -16,7 +16,8 @@ struct command {
   const char *summary; /* one line of the list of commands */
   const char *help;    /* more lines for "COMMAND --help", or NULL */
   const struct args_option *options;
-  unsigned min; /* words */
+  const char *word; /* what is missing with fewer than MIN words */
+  unsigned min;     /* words */
   unsigned max;
   int (*run) (const struct args *args, const struct options *options,
               struct fault *f);

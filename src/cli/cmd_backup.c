@@ -56,6 +56,7 @@ const struct command cmd_backup = {
   .help = "A selector is a name, a glob, vm:ID, tag:T or cluster:C; with ! in "
           "front it\nexcludes.\n",
   .options = backup_options,
+  .word = "a SELECTOR",
   .min = 1,
   .max = ARGS_WORDS_MAX,
   .run = run,

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cancel.h"
 #include "base/fault.h"
@@ -25,7 +26,8 @@ run_map (const struct args *args, const struct options *options,
   CLEANUP (image_open_free) struct image_open *o = NULL;
 
   if (args->word_count != 2)
-    return fault_set (f, FAULT_USAGE, 0, "image map needs one FILE");
+    return fault_set (f, FAULT_USAGE, 0,
+                      "image map needs one FILE; see chainlift image --help");
   if (image_open (args->words[1], format, args_flag (args, "follow-backing"),
                   &o, f)
       < 0)
@@ -41,13 +43,19 @@ run_flatten (const struct args *args, const char *format, struct fault *f)
   struct chain *c;
 
   if (args->word_count != 3)
-    return fault_set (f, FAULT_USAGE, 0, "image flatten needs TOP and OUT");
+    return fault_set (
+        f, FAULT_USAGE, 0,
+        "image flatten needs TOP and OUT; see chainlift image --help");
   if (to == NULL)
     to = "raw";
   if (strcmp (to, "raw") != 0 && strcmp (to, "qcow2") != 0)
     return fault_set (f, FAULT_USAGE, 0,
                       "output format \"%s\" is not known, use raw or qcow2",
                       to);
+  if (strcmp (args->words[2], "-") == 0 && isatty (STDOUT_FILENO))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "image flatten: an image is not written to a terminal; "
+                      "redirect the output");
   if (image_open (args->words[1], format, args_flag (args, "follow-backing"),
                   &o, f)
       < 0)
@@ -66,7 +74,8 @@ run_check (const struct args *args, const struct options *options,
            const char *format, struct fault *f)
 {
   if (args->word_count != 2)
-    return fault_set (f, FAULT_USAGE, 0, "image check needs one FILE");
+    return fault_set (f, FAULT_USAGE, 0,
+                      "image check needs one FILE; see chainlift image --help");
   if (strcmp (format, "qcow2") != 0)
     return fault_set (f, FAULT_USAGE, 0,
                       "only a qcow2 image can be checked, not %s", format);
@@ -104,15 +113,17 @@ const struct command cmd_image = {
            "flatten [-f FORMAT] [-O FORMAT] [--follow-backing] TOP OUT\n"
            "check FILE",
   .summary = "show, merge or check image files",
-  .help
-  = "map prints where the data of an image is; with --json exactly as "
-    "qemu-img map.\nflatten writes one image without a backing file; "
-    "OUT - is standard output.\ncheck reads all tables of a qcow2 image "
-    "and compares its\nrefcounts.\nFormats are never guessed: that of FILE "
-    "is -f, that of a backing file is\nwhat the header of the image "
-    "above it records.\n",
+  .help = "Map prints where the data of an image is; with --json exactly as "
+          "qemu-img map.\n"
+          "Flatten writes one image without a backing file; OUT may be -, the "
+          "standard\noutput.\n"
+          "Check reads all tables of a qcow2 image and compares its "
+          "refcounts.\n"
+          "Formats are never guessed: that of FILE is -f, that of a backing "
+          "file is what\nthe header of the image above it records.\n",
   .options = table,
-  .min = 2,
+  .word = "map, flatten or check",
+  .min = 1,
   .max = 3,
   .run = run,
 };

@@ -141,6 +141,7 @@ const struct command cmd_restore = {
   .help = "POINT is VM@latest, VM@-N (N points before the latest) or "
           "VM@YYYYMMDDTHHMMSSZ.\nA disk into a file needs no engine.\n",
   .options = restore_options,
+  .word = "the POINT",
   .min = 1,
   .max = 1,
   .run = run,

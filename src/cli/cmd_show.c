@@ -295,6 +295,7 @@ const struct command cmd_show = {
   .summary = "show all about one restore point",
   .help = "POINT is VM@latest, VM@-N (N points before the latest) or "
           "VM@YYYYMMDDTHHMMSSZ.\n",
+  .word = "the POINT",
   .min = 1,
   .max = 1,
   .run = run,

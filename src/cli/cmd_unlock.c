@@ -63,6 +63,7 @@ const struct command cmd_unlock = {
           "it.  A lease\nwhose holder lives on this machine is never "
           "removed.\n",
   .options = unlock_options,
+  .word = "the VM",
   .min = 1,
   .max = 1,
   .run = run,

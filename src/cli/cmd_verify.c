@@ -108,9 +108,24 @@ print_json (void *opaque)
   json_end (&j, stdout);
 }
 
+/* The fault names the disk, which the line begins with. */
+static const char *
+reason_of (const struct verify_disk *d)
+{
+  const char *name = d->alias != NULL ? d->alias : d->id;
+  const char *text = d->fault.text;
+  size_t n = strlen (name);
+
+  if (strncmp (text, "disk ", 5) == 0 && strncmp (text + 5, name, n) == 0
+      && strncmp (text + 5 + n, ": ", 2) == 0)
+    return text + 5 + n + 2;
+  return text;
+}
+
 static void
 print_disk (const struct verify_disk *d)
 {
+  CLEANUP_FREE char *reason = output_clean (reason_of (d));
   CLEANUP_FREE char *alias = output_clean (d->alias != NULL ? d->alias : d->id);
   bool undecoded = strncmp (d->decoder, NO_DECODER, sizeof NO_DECODER - 1) == 0;
   char data[OUTPUT_WORD_SIZE];
@@ -122,7 +137,7 @@ print_disk (const struct verify_disk *d)
             d->decoder + (undecoded ? sizeof NO_DECODER - 1 : 0));
   else
     printf ("  %s: BAD: %" PRIu64 " of %" PRIu64 " blocks (%s): %s\n", alias,
-            d->bad, d->blocks, data, d->fault.text);
+            d->bad, d->blocks, data, reason);
 }
 
 static void
@@ -225,6 +240,10 @@ run (const struct args *args, const struct options *options, struct fault *f)
   struct job job = { .options = options };
   int rc;
 
+  if (args_flag (args, "quick") && args_flag (args, "qemu"))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "verify: --quick (no decoder) does not go with --qemu "
+                      "(that decoder)");
   if (door_settings (options, &settings, f) != 0
       || door_place (settings, &place, f) != 0)
     return -1;
@@ -244,7 +263,7 @@ run (const struct args *args, const struct options *options, struct fault *f)
 
 const struct command cmd_verify = {
   .name = "verify",
-  .usage = "[--quick] [--qemu] [POINT]",
+  .usage = "[--quick | --qemu] [POINT]",
   .summary = "check one restore point, or all",
   .help = "POINT is VM@latest, VM@-N (N points before the latest) or "
           "VM@YYYYMMDDTHHMMSSZ.\nEvery digest is compared, then the image is "

@@ -223,7 +223,10 @@ check_matched (const struct selector *selector, struct fault *f)
 
   if (text == NULL)
     return 0;
-  return fault_set (f, FAULT_NOTFOUND, 0, "no VM matches \"%s\"", text);
+  return fault_set (f, FAULT_NOTFOUND, 0,
+                    "\"%s\" matches no VM of the engine: chainlift vms lists "
+                    "them",
+                    text);
 }
 
 static int

@@ -79,9 +79,13 @@ open_target (struct target *t, const char *out, uint64_t size, struct fault *f)
     return 0;
   }
   t->fd = open (out, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (t->fd < 0 && errno == EEXIST)
+    return fault_set (f, FAULT_USAGE, 0,
+                      "%s exists already: nothing is overwritten, choose "
+                      "another file",
+                      out);
   if (t->fd < 0)
-    return fault_set (f, errno == EEXIST ? FAULT_USAGE : FAULT_IO, errno,
-                      "create %s", out);
+    return fault_set (f, FAULT_IO, errno, "create %s", out);
   t->created = true;
   return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -138,6 +139,14 @@ output_cut (const char *s, size_t columns)
     width += c;
   }
   return xasprintf ("%.*s\xe2\x80\xa6", (int)used, clean);
+}
+
+bool
+output_gone (void)
+{
+  struct pollfd fd = { .fd = STDOUT_FILENO };
+
+  return poll (&fd, 1, 0) == 1 && (fd.revents & POLLERR) != 0;
 }
 
 int

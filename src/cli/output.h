@@ -41,6 +41,8 @@ char *output_clean (const char *s);
    (in UTF-8).  The caller frees it. */
 char *output_cut (const char *s, size_t columns);
 
+/* Is stdout a pipe that nobody reads any more? */
+bool output_gone (void);
 /* Flush stdout; FAULT_IO when anything that was printed did not arrive. */
 int output_flush (struct fault *f);
 

@@ -14,11 +14,28 @@ expect 0 "$p" --version
 says "chainlift $(sed -n 's/^AC_INIT(\[chainlift\], \[\(.*\)\])/\1/p' \
   "$TOP/configure.ac")"
 
+"$p" help | cmp - "$WORK/help" || die "help is not --help"
+expect 0 "$p" help backup
+says 'Usage: chainlift backup'
+says 'Back up virtual machines.'
+
+# Who stops reading is told nothing, and sees the status of SIGPIPE.
+mkfifo "$WORK/fifo"
+sleep 5 <"$WORK/fifo" &
+reader=$!
+exec 3>"$WORK/fifo"
+kill "$reader"
+wait "$reader" || true
+got=0
+"$p" --help >&3 2>"$WORK/err" || got=$?
+exec 3>&-
+[ "$got" -eq 141 ] && [ ! -s "$WORK/err" ] || die "a broken pipe: $got"
+
 # Every command of the help has its own, and stands in the man page.
 sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' "$WORK/help" \
   >"$WORK/commands"
 for command in config-check hosts vms backup points show verify restore \
-  leftovers unlock image; do
+  leftovers unlock image help; do
   grep -qx "$command" "$WORK/commands" || die "no command $command"
 done
 while read -r command; do
@@ -47,8 +64,13 @@ usage 'unknown option --frob' backup --frob
 usage 'unknown option -z' backup -z
 usage 'option --config needs a value: FILE' --config
 usage 'option --full takes no value' backup --full=yes a
-usage 'an argument is missing' backup
-usage 'an argument is missing' show
+usage 'backup: a SELECTOR is missing' backup
+usage 'show: the POINT is missing' show
+usage 'image: map, flatten or check is missing' image
+usage 'image map needs one FILE' image map
+usage 'option --as is given twice: "a" and "b"' restore p --as a --as b
+usage '--quick (no decoder) does not go with --qemu' verify --quick --qemu
+usage 'unknown command "frob"' help frob
 usage '"b" is too much' show a b
 usage '--as NAME (a new VM) or --disk DISK --to FILE' restore a@latest
 usage '--disk needs --to FILE' restore a@latest --disk d
@@ -78,6 +100,9 @@ repositry = "/r";'
 conf "c.conf:1: engine.password: a password is not kept here" \
   'engine = { password = "x"; };'
 conf 'c.conf:1: syntax error' 'engine = ;'
+conf 'c.conf:2: engine.url: must begin with https://' 'engine = {
+  url = "http://e"; };'
+conf 'c.conf:1: engine.user: needs its profile' 'engine = { user = "u"; };'
 conf 'repository is missing' ''
 mkdir "$WORK/conf.d"
 echo 'x = 1;' >"$WORK/conf.d/a.conf"

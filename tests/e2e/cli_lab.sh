@@ -68,7 +68,7 @@ fits 'map(.name) | index("web01")'
 json vm vms 'web*' '!web01x'
 fits 'length == 1 and .[0].name == "web01"'
 expect 11 cl vms nothing-like-it
-says 'no VM matches "nothing-like-it"'
+says '"nothing-like-it" matches no VM of the engine'
 expect 11 cl points
 expect 0 cl vms
 says LEFT
