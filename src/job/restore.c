@@ -14,6 +14,7 @@
    its host has confirmed that no helper has it open. */
 #include <config.h>
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,7 @@
 #include "wire/digest.h"
 
 #define OVF_NAME "vm.ovf"
+#define VM_NAME_LENGTH 255
 
 struct target {
   const struct manifest_disk *from;
@@ -67,6 +69,7 @@ struct restore {
   const struct observer *observer;
   struct site *site;
   struct point *point;
+  char *point_text;                /* VM@STAMP, whatever the user typed */
   const struct manifest *manifest; /* of the point */
   char *ovf;                       /* cleaned for a new VM */
   const struct cluster *cluster;
@@ -158,12 +161,31 @@ choose_domain (struct restore *r, const struct manifest_disk *disk,
   return NULL;
 }
 
+/* What the engine takes: letters of any script, digits and _-.+ (its rule
+   for VM names); it would tell only after all data have been copied. */
+static bool
+name_is_plain (const char *name)
+{
+  size_t len = strlen (name);
+
+  for (const unsigned char *p = (const unsigned char *)name; *p != 0; p++) {
+    if (*p < 0x80 && !isalnum (*p) && strchr ("_-.+", *p) == NULL)
+      return false;
+  }
+  return len > 0 && len <= VM_NAME_LENGTH;
+}
+
 static int
 check_name (const struct restore *r, struct fault *f)
 {
   size_t count;
   const struct vm *other = site_vm (r->site, r->options->as, &count);
 
+  if (!name_is_plain (r->options->as))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "it is no name for a VM: letters, digits and _-.+ are "
+                      "allowed, %d bytes at most",
+                      VM_NAME_LENGTH);
   if (other != NULL)
     return fault_set (f, FAULT_USAGE, 0,
                       "a VM named %s exists already (%s): choose another name "
@@ -212,6 +234,7 @@ plan_phase (struct restore *r, struct fault *f)
   if (point_find (r->site->place, r->options->point, &r->point, f) < 0)
     return -1;
   r->manifest = r->point->manifest;
+  r->point_text = xasprintf ("%s@%s", r->manifest->vm_name, r->point->name);
   r->targets = xcalloc (r->manifest->disk_count, sizeof *r->targets);
   if (check_name (r, f) < 0 || read_ovf (r, f) < 0)
     return -1;
@@ -236,7 +259,7 @@ static int
 create_disk (struct restore *r, struct target *t, struct fault *f)
 {
   CLEANUP_FREE char *description
-      = xasprintf ("%s restore of %s", r->site->tag, r->options->point);
+      = xasprintf ("%s restore of %s", r->site->tag, r->point_text);
   char volume[UUID_SIZE];
   bool cow = t->from->format == MANIFEST_COW;
   struct disk_create create = {
@@ -361,7 +384,7 @@ vm_phase (struct restore *r, struct fault *f)
 {
   CLEANUP_FREE char *name = xasprintf ("chainlift-%s", r->site->run_id);
   CLEANUP_FREE char *description
-      = xasprintf ("%s restore of %s", r->site->tag, r->options->point);
+      = xasprintf ("%s restore of %s", r->site->tag, r->point_text);
   size_t count;
   struct vm_create create = {
     .name = name,
@@ -409,7 +432,7 @@ static int
 release_phase (struct restore *r, struct fault *f)
 {
   CLEANUP_FREE char *description
-      = xasprintf ("Restored from %s by chainlift", r->options->point);
+      = xasprintf ("Restored from %s by chainlift", r->point_text);
   struct vm_update update
       = { .name = r->options->as, .description = description };
   int rc = 0;
@@ -542,7 +565,7 @@ restore_vm (const struct restore_options *options,
   log_context (NULL);
   r.result.vm_name = options->as;
   r.result.vm_id = r.manifest != NULL ? r.manifest->vm_id : NULL;
-  r.result.point = options->point;
+  r.result.point = r.point_text != NULL ? r.point_text : options->point;
   r.result.new_vm_name = options->as;
   r.result.new_vm_id = r.finished ? r.vm_id : NULL;
   r.result.note = note[0] != '\0' ? note : NULL;

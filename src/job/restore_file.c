@@ -190,6 +190,31 @@ open_output (const char *to, struct fault *f)
   return fd;
 }
 
+/* The disk that the user means, or NULL with what there is to choose from. */
+static const struct manifest_disk *
+find_disk (const struct point *point, const char *name, struct fault *f)
+{
+  const struct manifest *m = point->manifest;
+  const struct manifest_disk *disk = manifest_find_disk (m, name);
+  bool several = false;
+
+  if (disk != NULL)
+    return disk;
+  for (size_t i = 0; i < m->disk_count; i++)
+    several = several
+              || (m->disks[i].alias != NULL
+                  && strcmp (m->disks[i].alias, name) == 0);
+  if (several)
+    fault_set (f, FAULT_USAGE, 0,
+               "several disks are named %s; give the id:", name);
+  else
+    fault_set (f, FAULT_NOTFOUND, 0, "it has no disk %s, but:", name);
+  for (size_t i = 0; i < m->disk_count; i++)
+    fault_append (f, " %s (%s)", m->disks[i].id,
+                  m->disks[i].alias != NULL ? m->disks[i].alias : "");
+  return NULL;
+}
+
 static int
 run (const struct restore_file_options *o, struct sink *s,
      struct observer_result *result, struct fault *f)
@@ -203,12 +228,9 @@ run (const struct restore_file_options *o, struct sink *s,
       || place_open (o->settings->repository, false, &place, f) < 0
       || point_find (place, o->point, &point, f) < 0)
     return -1;
-  disk = manifest_find_disk (point->manifest, o->disk);
+  disk = find_disk (point, o->disk, f);
   if (disk == NULL)
-    return fault_set (f, FAULT_NOTFOUND, 0,
-                      "point %s has no disk %s, or several of that alias: "
-                      "chainlift show %s lists their ids",
-                      o->point, o->disk, o->point);
+    return -1;
   s->progress.disk_id = disk->id;
   s->progress.alias = disk->alias;
   s->progress.virtual_size = disk->virtual_size;

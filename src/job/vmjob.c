@@ -222,12 +222,12 @@ config_phase (struct vmjob *j, struct fault *f)
 
 /* Prove and open the layers of one disk on lane 0. */
 static int
-t0_phase (struct vmjob *j, const struct layers *layers,
+t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
           struct msg_opened *opened, struct fault *f)
 {
   struct site_lane *lane = &j->lanes[0];
 
-  enter (j, PHASE_T0, "");
+  enter (j, PHASE_T0, alias);
   if (lane->remote == NULL
       && site_lane_open (j->site, j->plan->host, lane, f) < 0)
     return -1;
@@ -240,31 +240,43 @@ t0_phase (struct vmjob *j, const struct layers *layers,
   return site_explain (j->site, j->plan->host, f);
 }
 
+/* Is there room for NEEDED bytes of a disk, with what is kept free? */
 static int
-map_phase (struct vmjob *j, struct remote_map *map, struct fault *f)
+check_room (struct vmjob *j, uint64_t needed, struct fault *f)
 {
   uint64_t room;
 
-  enter (j, PHASE_MAP, "");
-  if (remote_map (j->lanes[0].remote, map, f) < 0
-      || place_free_bytes (j->site->place, &room, f) < 0)
+  if (place_free_bytes (j->site->place, &room, f) < 0)
     return -1;
-  if (room < SPARE_BYTES || room - SPARE_BYTES < map->data_bytes)
-    return fault_set (f, FAULT_SPACE, 0,
-                      "repository %s: %" PRIu64 " MiB are free, up to %" PRIu64
-                      " MiB are needed: make room",
-                      place_path (j->site->place), room >> 20,
-                      (map->data_bytes + SPARE_BYTES) >> 20);
-  return 0;
+  if (room >= SPARE_BYTES && room - SPARE_BYTES >= needed)
+    return 0;
+  return fault_set (f, FAULT_SPACE, 0,
+                    "repository %s: %" PRIu64 " MiB are free; up to %" PRIu64
+                    " MiB of data are to come and %" PRIu64
+                    " MiB stay free: enlarge it, or remove old points as "
+                    "chainlift-repository(5) says",
+                    place_path (j->site->place), room >> 20, needed >> 20,
+                    SPARE_BYTES >> 20);
 }
 
 static int
-t1_phase (struct vmjob *j, const char *identity, struct fault *f)
+map_phase (struct vmjob *j, const char *alias, struct remote_map *map,
+           struct fault *f)
+{
+  enter (j, PHASE_MAP, alias);
+  if (remote_map (j->lanes[0].remote, map, f) < 0)
+    return -1;
+  return check_room (j, map->data_bytes, f);
+}
+
+static int
+t1_phase (struct vmjob *j, const char *alias, const char *identity,
+          struct fault *f)
 {
   CLEANUP_FREE char *now = NULL;
   struct fault why = FAULT_INIT;
 
-  enter (j, PHASE_T1, "");
+  enter (j, PHASE_T1, alias);
   if (remote_identify (j->lanes[0].remote, &now, &why) == 0
       && strcmp (now, identity) == 0)
     return 0;
@@ -311,13 +323,14 @@ read_disk (struct vmjob *j, const struct plan_disk *disk,
 
   if (stream.lane_count > STREAM_LANES_MAX)
     stream.lane_count = STREAM_LANES_MAX;
-  if (map_phase (j, map, f) < 0
+  if (map_phase (j, progress.alias, map, f) < 0
       || draft_add_disk (j->draft, disk->disk->disk.id, opened->virtual_size,
                          NULL, &stream.writer, f)
              < 0)
     return -1;
   enter (j, PHASE_STREAM, disk->disk->disk.alias);
-  if (stream_run (&stream, f) < 0 || t1_phase (j, opened->identity, f) < 0
+  if (stream_run (&stream, f) < 0
+      || t1_phase (j, progress.alias, opened->identity, f) < 0
       || writer_finish (stream.writer, &totals, f) < 0)
     return -1;
   j->result->bytes_virtual += opened->virtual_size;
@@ -350,7 +363,7 @@ disk_phases (struct vmjob *j, size_t index, struct fault *f)
                        &j->layers[index], f);
 
   if (rc == 0)
-    rc = t0_phase (j, j->layers[index], &opened, f);
+    rc = t0_phase (j, disk->disk->disk.alias, j->layers[index], &opened, f);
   if (rc == 0)
     rc = read_disk (j, disk, j->layers[index], &opened, &map, f);
   if (rc == 0)
@@ -435,7 +448,7 @@ run_phases (struct vmjob *j, struct fault *f)
 {
   if (refresh (j, f) < 0
       || draft_clean (j->site->place, j->lease, j->site->run_id, NULL, f) < 0
-      || settle_vm (j->site, j->vm, f) < 0
+      || settle_vm (j->site, j->vm, f) < 0 || check_room (j, 0, f) < 0
       || task_last_event_id (j->site->engine, &j->last_event, f) < 0
       || record_vm (j->site, j->plan, j->vm, j->manifest, f) < 0
       || reach_host (j, f) < 0 || snapshot_phase (j, f) < 0

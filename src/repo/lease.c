@@ -150,8 +150,9 @@ busy_text (const char *name, const char *text, const char *next,
   if (holder_parse (name, text, &h, NULL) < 0)
     return fault_set (f, FAULT_BUSY, 0, "lease %s is held%s", name, next);
   return fault_set (f, FAULT_BUSY, 0,
-                    "lease %s is held by %s process %s, run %s, since %s%s",
-                    name, h.host, h.pid, h.run, h.since, next);
+                    "lease %s is held by process %s on host %s, run %s, "
+                    "since %s%s",
+                    name, h.pid, h.host, h.run, h.since, next);
 }
 
 static int

@@ -217,7 +217,7 @@ test_lease_conflict (void **state)
   assert_int_equal (c, 'y');
   assert_int_equal (lease_take (place, VM1, "mine", &l, &f), -1);
   assert_int_equal (f.code, FAULT_BUSY);
-  snprintf (expect, sizeof expect, "process %ld, run run-of-child", (long)pid);
+  snprintf (expect, sizeof expect, "process %ld on host ", (long)pid);
   if (strstr (f.text, expect) == NULL)
     fail_msg ("%s", f.text);
   /* Another VM is free; a live holder is never robbed. */
@@ -358,7 +358,7 @@ test_lease_of_another_machine (void **state)
   close (fd);
   assert_int_equal (lease_take (place, VM2, "mine", &l, &f), -1);
   assert_int_equal (f.code, FAULT_BUSY);
-  assert_non_null (strstr (f.text, "elsewhere process 77"));
+  assert_non_null (strstr (f.text, "process 77 on host elsewhere"));
   assert_non_null (strstr (f.text, "unlock --force"));
   assert_int_equal (lease_break (place, VM2, NULL), 0);
   assert_int_equal (lease_take (place, VM2, "mine", &l, NULL), 0);
