@@ -195,6 +195,8 @@ print_all (const struct inventory *in, struct selector *selector, bool json)
     .clusters = in->clusters,
     .domains = in->domains,
   };
+  /* No repository is asked here. */
+  const struct plan_base base = { .point = NULL };
   CLEANUP (table_free)
   struct table *t = table_new (columns, sizeof columns / sizeof columns[0]);
 
@@ -204,7 +206,7 @@ print_all (const struct inventory *in, struct selector *selector, bool json)
 
     if (!is_meant (selector, in, vm))
       continue;
-    plan_make (&input, vm, false, &plan);
+    plan_make (&input, &base, vm, &plan);
     if (json)
       print_json (in, &plan);
     else

@@ -14,6 +14,7 @@
 #include "engine/cluster.h"
 #include "engine/vm.h"
 #include "job/backup.h"
+#include "job/base.h"
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/plan.h"
@@ -22,7 +23,6 @@
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/vmjob.h"
-#include "repo/point.h"
 
 struct run {
   const struct backup_options *options;
@@ -40,9 +40,7 @@ check_supported (const struct settings *s, struct fault *f)
 {
   const char *key = NULL;
 
-  if (s->snapshot.keep)
-    key = "snapshot.keep = true";
-  else if (s->snapshot.guard != SETTINGS_GUARD_NONE)
+  if (s->snapshot.guard != SETTINGS_GUARD_NONE)
     key = "snapshot.guard = \"attach\"";
   else if (s->transfer.transport != SETTINGS_TRANSPORT_SSH)
     key = "transfer.transport = \"lane\"";
@@ -79,16 +77,13 @@ plan_vm (struct run *run, const struct vm *vm, struct fault *f)
     .clusters = run->site->clusters,
     .domains = run->site->domains,
     .vms = run->site->vms,
-    .full = run->options->full,
     .turn = (unsigned)run->count,
   };
-  struct point_list points = { .count = 0 };
+  CLEANUP (base_free) struct base *base = NULL;
 
-  if (run->site->place != NULL
-      && point_list (run->site->place, vm->id, &points, f) < 0)
+  if (base_get (run->site, vm->id, run->options->full, &base, f) < 0)
     return fault_prefix (f, "vm %s", vm->name);
-  plan_make (&input, vm, points.count > 0, &run->plans[run->count++]);
-  point_list_reset (&points);
+  plan_make (&input, &base->facts, vm, &run->plans[run->count++]);
   return 0;
 }
 
@@ -136,7 +131,9 @@ show_plan (const struct run *run, const struct plan_vm *plan)
       .alias = d->disk->disk.alias,
       .virtual_size = d->disk->disk.provisioned_size,
       .skipped = !d->take || !plan->take,
-      .kind = d->take && plan->take ? "full" : "skip",
+      .kind = !d->take || !plan->take ? "skip"
+              : d->increment          ? "increment"
+                                      : "full",
       .reason = d->take && !plan->take ? plan->reason : d->reason,
     };
 
@@ -179,6 +176,7 @@ back_up_one (struct run *run, const struct plan_vm *plan)
   struct vmjob_params params = {
     .site = run->site,
     .plan = plan,
+    .full = run->options->full,
     .observer = run->observer,
     .quota = run->quota,
   };

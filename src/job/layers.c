@@ -90,10 +90,34 @@ fill (const struct disk_layers *chain, const struct plan_disk *disk,
   return rc;
 }
 
+/* Read only what is above VOLUME_ID, which snapshot SINCE shows.  A merge that
+   went wrong may have left it to another snapshot: then its bytes are not those
+   of SINCE any more. */
+static void
+cut (struct layers *l, const struct disk_layers *chain, const char *since,
+     const char *volume_id)
+{
+  char *text = xasprintf ("%sbase %s\n", l->text, volume_id);
+
+  free (l->text);
+  l->text = text;
+  for (size_t i = 1; i < chain->count; i++) {
+    const struct disk_layer *d = &chain->items[i];
+
+    if (strcmp (d->volume_id, volume_id) == 0
+        && (d->snapshot_id[0] == '\0' || strcmp (d->snapshot_id, since) == 0)) {
+      l->open.flags |= MSG_READ_KEEP_ZERO;
+      l->open.lower_count = (uint32_t)(chain->count - i);
+    }
+  }
+}
+
 int
 layers_get (struct engine *engine, const struct vm *vm, const char *snapshot_id,
-            const struct plan_disk *disk, struct layers **out, struct fault *f)
+            const char *since, const struct plan_disk *disk,
+            struct layers **out, struct fault *f)
 {
+  char base[UUID_SIZE];
   CLEANUP (layers_free) struct layers *l = xcalloc (1, sizeof *l);
   CLEANUP (disk_layers_free) struct disk_layers *chain = NULL;
   struct disk_layers_query query = {
@@ -110,6 +134,11 @@ layers_get (struct engine *engine, const struct vm *vm, const char *snapshot_id,
       || domain_dir (disk->domain, l->open.dir, f) < 0
       || fill (chain, disk, l, f) < 0)
     return -1;
+  if (since != NULL) {
+    if (frozen_volume (engine, vm, since, query.disk_id, base, f) < 0)
+      return -1;
+    cut (l, chain, since, base);
+  }
   *out = steal_ptr (&l);
   return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The layers of one disk below a snapshot, as the engine tells them now, in
-   the form in which a helper proves and opens them. */
+   the form in which a helper proves and opens them: all of them, or only those
+   above what an earlier snapshot froze. */
 #ifndef LAYERS_H
 #define LAYERS_H
 
@@ -14,16 +15,20 @@ struct plan_disk;
 struct vm;
 
 struct layers {
-  struct msg_open_read open; /* top layer first, down to the base */
+  struct msg_open_read open; /* top layer first, down to the base; those from
+                                the earlier snapshot on are its lower ones */
   char volume_id[UUID_SIZE]; /* frozen by the snapshot */
   char *text;                /* canonical, to be compared at t1 */
 };
 
-/* Ask the engine.  FAULT_BUSY when the snapshot does not list the disk or the
-   chain is in motion.  The caller frees *OUT. */
+/* Ask the engine.  SINCE: the earlier snapshot, or NULL for all; when its
+   volume is not below the other one's, or is not its own any more,
+   open.lower_count is 0 and open is for all.  FAULT_BUSY when a snapshot does not list the disk or the chain is in
+   motion.  The caller frees *OUT. */
 int layers_get (struct engine *engine, const struct vm *vm,
-                const char *snapshot_id, const struct plan_disk *disk,
-                struct layers **out, struct fault *f);
+                const char *snapshot_id, const char *since,
+                const struct plan_disk *disk, struct layers **out,
+                struct fault *f);
 void layers_free (struct layers *l);
 CLEANUP_DEFINE (layers_free, struct layers);
 

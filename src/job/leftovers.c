@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What carries our mark in the engine, what stands open in the journal, what
-   lies in tmp.  An object is listed once: the journal only adds to what the
+/* What carries our mark in the engine and is not kept for the next increment,
+   what stands open in the journal, what lies in tmp.  An object is listed once: the journal only adds to what the
    engine shows whether its run still lives. */
 #include <config.h>
 
@@ -18,6 +18,7 @@
 #include "engine/disk.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
+#include "job/base.h"
 #include "job/journal.h"
 #include "job/leftovers.h"
 #include "job/site.h"
@@ -96,8 +97,12 @@ list_snapshots (struct listing *l, struct fault *f)
       .vm_name = s->vm_name,
       .next_step = "the next backup of this VM removes it",
     };
+    char kept[UUID_SIZE];
 
-    report (l, &item, s->description);
+    if (base_kept (l->site, s->vm_id, kept, f) < 0)
+      return -1;
+    if (strcmp (s->id, kept) != 0)
+      report (l, &item, s->description);
   }
   return 0;
 }

@@ -11,8 +11,13 @@
 #include "engine/disk.h"
 #include "engine/domain.h"
 #include "engine/host.h"
+#include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/plan.h"
+#include "job/tag.h"
+#include "repo/manifest.h"
+#include "repo/point.h"
+#include "repo/reader.h"
 
 static const struct domain *
 find_domain (const struct domain_list *list, const char *id)
@@ -102,9 +107,99 @@ skip_reason (const struct plan_input *input, const struct vm *vm,
               domain->status[0] != '\0' ? domain->status : "not attached");
 }
 
+static bool
+is_ours (const struct plan_base *base)
+{
+  char repository[UUID_SIZE];
+  char run[TAG_RUN_SIZE];
+
+  return tag_parse (base->snapshot->description, repository, run)
+         && strcmp (repository, base->repository_id) == 0;
+}
+
+/* Why nothing of the VM can be built on the newest point; NULL: it can. */
+static const char *
+refuse_point (const struct plan_base *base)
+{
+  const char *engine_id;
+
+  if (base->full)
+    return "asked for";
+  if (base->point == NULL)
+    return "no point yet";
+  if (!base->keep)
+    return "no snapshot is kept to build on";
+  if (base->damaged)
+    return "the last point is damaged";
+  engine_id = base->point->manifest->engine_id;
+  if (engine_id != NULL && base->engine_id[0] != '\0'
+      && strcmp (engine_id, base->engine_id) != 0)
+    return "the last point is of another engine";
+  if (base->depth >= READER_DEPTH_MAX)
+    return "the last point is built on too many others";
+  return NULL;
+}
+
+static const char *
+refuse_snapshot (const struct plan_base *base)
+{
+  const struct snapshot *s = base->snapshot;
+
+  if (s == NULL || base->disks == NULL)
+    return "kept snapshot is gone";
+  if (strcmp (s->type, "preview") == 0 || strcmp (s->status, "in_preview") == 0)
+    return "kept snapshot is in preview";
+  if (strcmp (s->type, "regular") != 0)
+    return "kept snapshot is not a regular one any more";
+  if (strcmp (s->status, "ok") != 0)
+    return "kept snapshot is locked";
+  if (!is_ours (base))
+    return "kept snapshot does not carry our mark any more";
+  return NULL;
+}
+
+static const char *
+refuse_disk (const struct plan_base *base, const struct disk *disk)
+{
+  const struct manifest_disk *saved
+      = manifest_find_disk (base->point->manifest, disk->id);
+  const struct disk *listed = NULL;
+
+  for (size_t i = 0; i < base->disks->count; i++) {
+    if (strcmp (base->disks->items[i].id, disk->id) == 0)
+      listed = &base->disks->items[i];
+  }
+  if (saved == NULL || strcmp (saved->id, disk->id) != 0)
+    return "the last point does not have it";
+  if (listed == NULL || listed->volume_id[0] == '\0')
+    return "kept snapshot does not list the disk";
+  if (strcmp (listed->status, "illegal") == 0)
+    return "kept snapshot has illegal images";
+  if (disk->provisioned_size < saved->virtual_size)
+    return "the disk has become smaller";
+  return NULL;
+}
+
+bool
+plan_increment (const struct plan_base *base, const struct disk *disk,
+                char reason[static PLAN_REASON_MAX])
+{
+  const char *why = refuse_point (base);
+
+  if (why == NULL)
+    why = refuse_snapshot (base);
+  if (why == NULL)
+    why = refuse_disk (base, disk);
+  if (why != NULL)
+    snprintf (reason, PLAN_REASON_MAX, "full: %s", why);
+  else
+    snprintf (reason, PLAN_REASON_MAX, "increment on %s", base->point->name);
+  return why == NULL;
+}
+
 static void
-plan_one_disk (const struct plan_input *input, const struct vm *vm,
-               bool has_point, struct plan_disk *out)
+plan_one_disk (const struct plan_input *input, const struct plan_base *base,
+               const struct vm *vm, struct plan_disk *out)
 {
   const struct disk *disk = &out->disk->disk;
 
@@ -114,10 +209,7 @@ plan_one_disk (const struct plan_input *input, const struct vm *vm,
   if (out->reason[0] != '\0')
     return;
   out->take = true;
-  snprintf (out->reason, sizeof out->reason, "%s",
-            input->full ? "full: asked for"
-            : has_point ? "full: no snapshot is kept to build on"
-                        : "full: no point yet");
+  out->increment = plan_increment (base, disk, out->reason);
 }
 
 __attribute__ ((format (printf, 3, 4))) static void
@@ -180,14 +272,14 @@ check_vm (const struct plan_input *input, const struct vm *vm,
 }
 
 void
-plan_make (const struct plan_input *input, const struct vm *vm, bool has_point,
-           struct plan_vm *plan)
+plan_make (const struct plan_input *input, const struct plan_base *base,
+           const struct vm *vm, struct plan_vm *plan)
 {
   *plan = (struct plan_vm){ .vm = vm, .disk_count = vm->disk_count };
   plan->disks = xcalloc (vm->disk_count, sizeof *plan->disks);
   for (size_t i = 0; i < vm->disk_count; i++) {
     plan->disks[i].disk = &vm->disks[i];
-    plan_one_disk (input, vm, has_point, &plan->disks[i]);
+    plan_one_disk (input, base, vm, &plan->disks[i]);
     plan->take_count += plan->disks[i].take;
   }
   check_vm (input, vm, plan);

@@ -12,10 +12,14 @@
 #define PLAN_REASON_MAX 256
 
 struct cluster_list;
+struct disk;
+struct disk_list;
 struct domain;
 struct domain_list;
 struct host;
 struct host_list;
+struct point;
+struct snapshot;
 struct vm;
 struct vm_disk;
 struct vm_list;
@@ -24,6 +28,7 @@ struct plan_disk {
   const struct vm_disk *disk;
   const struct domain *domain; /* NULL when unknown */
   bool take;
+  bool increment;               /* over the newest point */
   char reason[PLAN_REASON_MAX]; /* "full: no point yet", "shareable" */
 };
 
@@ -45,15 +50,30 @@ struct plan_input {
   const struct cluster_list *clusters;
   const struct domain_list *domains;
   const struct vm_list *vms; /* all, to tell whose a disk is */
-  bool full;                 /* asked for on the command line */
   unsigned turn; /* spreads stopped VMs over the hosts: any number */
 };
 
-/* Decide for one VM; HAS_POINT: the repository lists one of it.  The caller
-   frees with plan_reset. */
-void plan_make (const struct plan_input *input, const struct vm *vm,
-                bool has_point, struct plan_vm *plan);
+/* What an increment of a VM could be built on; borrowed. */
+struct plan_base {
+  bool full;                       /* asked for on the command line */
+  bool keep;                       /* snapshot.keep */
+  const struct point *point;       /* the newest; NULL: none */
+  bool damaged;                    /* that point, or what it is built on */
+  unsigned depth;                  /* images in its longest chain */
+  const struct snapshot *snapshot; /* the one that it names; NULL: gone */
+  const struct disk_list *disks;   /* which that one lists now */
+  const char *repository_id;
+  const char *engine_id; /* of this engine; "": not known */
+};
+
+/* Decide for one VM.  The caller frees with plan_reset. */
+void plan_make (const struct plan_input *input, const struct plan_base *base,
+                const struct vm *vm, struct plan_vm *plan);
 void plan_reset (struct plan_vm *plan);
+/* Can DISK be an increment over BASE's point?  REASON is why, or why not.
+   True: the point has the disk, the snapshot is there and lists it. */
+bool plan_increment (const struct plan_base *base, const struct disk *disk,
+                     char reason[static PLAN_REASON_MAX]);
 
 /* A host that is up and has the storage of data center CENTER_ID connected:
    PREFER_ID if that is one, else one that is not the SPM if there is one; NULL

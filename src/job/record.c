@@ -87,8 +87,10 @@ record_vm (const struct site *site, const struct plan_vm *plan,
 }
 
 int
-record_disk (const struct plan_disk *plan, const char *volume_id,
-             uint64_t virtual_size, struct manifest *m, struct fault *f)
+record_disk (const struct plan_disk *plan, const char *reason,
+             const char *volume_id, uint64_t virtual_size,
+             const struct manifest_disk *before, struct manifest *m,
+             struct fault *f)
 {
   const struct vm_disk *d = plan->disk;
   struct manifest_disk *out = manifest_add_disk (m, f);
@@ -97,7 +99,7 @@ record_disk (const struct plan_disk *plan, const char *volume_id,
     return -1;
   memcpy (out->id, d->disk.id, sizeof out->id);
   out->kind = MANIFEST_FULL;
-  manifest_set (&out->reason, plan->reason);
+  manifest_set (&out->reason, reason);
   manifest_set (&out->alias, d->disk.alias);
   manifest_set (&out->description, d->disk.description);
   manifest_set (&out->interface, d->interface);
@@ -108,6 +110,10 @@ record_disk (const struct plan_disk *plan, const char *volume_id,
   out->pass_discard = d->pass_discard;
   out->format = d->disk.format == DISK_FORMAT_RAW ? MANIFEST_RAW : MANIFEST_COW;
   out->sparse = d->disk.sparse;
+  if (before != NULL) {
+    out->format = before->format;
+    out->sparse = before->sparse;
+  }
   out->virtual_size = virtual_size;
   out->provisioned_size = d->disk.provisioned_size;
   memcpy (out->storage_domain_id, plan->domain->id,

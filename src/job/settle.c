@@ -11,6 +11,7 @@
 #include "engine/disk.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
+#include "job/base.h"
 #include "job/journal.h"
 #include "job/settle.h"
 #include "job/site.h"
@@ -45,13 +46,15 @@ remove_snapshots (struct site *site, const struct vm *vm,
                   const struct journal_list *journal, struct fault *f)
 {
   CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
+  char kept[UUID_SIZE];
 
-  if (snapshot_list (site->engine, vm->id, &list, f) < 0)
+  if (base_kept (site, vm->id, kept, f) < 0
+      || snapshot_list (site->engine, vm->id, &list, f) < 0)
     return -1;
   for (size_t i = 0; i < list->count; i++) {
     const struct snapshot *s = &list->items[i];
 
-    if (!is_ours (site, s))
+    if (!is_ours (site, s) || strcmp (s->id, kept) == 0)
       continue;
     if (find_hold (journal, s->id) != NULL)
       return fault_set (
@@ -60,7 +63,7 @@ remove_snapshots (struct site *site, const struct vm *vm,
           "still wrote into its volume: shut the VM down, start it again, "
           "remove the snapshot in the engine",
           s->id);
-    log_info ("removing snapshot %s that an earlier run left", s->id);
+    log_info ("removing snapshot %s of an earlier run", s->id);
     if (snapshot_delete (site->engine, vm->id, s->id, SNAPSHOT_DELETE_S, f) < 0)
       return fault_prefix (f, "of an earlier run");
   }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What earlier runs left on a VM, undone under the VM's lease. */
+/* What earlier runs left on a VM and is not needed any more, undone under the VM's lease. */
 #ifndef SETTLE_H
 #define SETTLE_H
 
@@ -11,10 +11,10 @@ struct vm;
    because a process was seen to write into its frozen volume. */
 #define SETTLE_HOLD "hold"
 
-/* Remove the snapshots that earlier runs of this repository left on VM and
-   settle their journal entries.  The caller holds the VM's lease.  -1: one
-   could not be removed, or is better left: then no new snapshot may be
-   taken. */
+/* Remove the snapshots of this repository on VM, but the one that is kept for
+   its newest point, and settle the journal entries of earlier runs.  The
+   caller holds the VM's lease.  -1: one could not be removed, or is better
+   left: then no new snapshot may be taken. */
 int settle_vm (struct site *site, const struct vm *vm, struct fault *f);
 
 /* Settle the intentions of earlier runs of which nothing is left in the engine:

@@ -5,6 +5,10 @@
        for each disk: t0 -> map -> stream -> t1
      t1 of the engine -> publish -> release (helpers, snapshot, journal)
 
+   With snapshot.keep the snapshot of a published point stays and the one that
+   was kept before is removed instead.  What an increment is built on is asked
+   for again when the new snapshot is there: the plan may be hours old.
+
    The one exception: a snapshot into whose frozen volume somebody still
    writes is left where it is and reported, since removing it would merge a
    volume that qemu holds open. */
@@ -31,6 +35,7 @@
 #include "engine/vm.h"
 #include "host/pool.h"
 #include "host/remote.h"
+#include "job/base.h"
 #include "job/journal.h"
 #include "job/layers.h"
 #include "job/observer.h"
@@ -51,9 +56,20 @@
    sums, other files. */
 #define SPARE_BYTES (UINT64_C (64) << 20)
 
+/* How a disk of the plan is read. */
+struct choice {
+  bool since;                   /* from the kept snapshot on, if that works */
+  bool increment;               /* it does */
+  char reason[PLAN_REASON_MAX]; /* as in the manifest */
+};
+
 struct vmjob {
   struct site *site;
   const struct plan_vm *plan;
+  bool full;
+  bool published;
+  struct base *base;      /* NULL before the snapshot is there */
+  struct choice *choices; /* of each plan disk */
   const struct observer *observer;
   struct quota *quota;
   struct observer_result *result;
@@ -220,6 +236,48 @@ config_phase (struct vmjob *j, struct fault *f)
   return draft_put_text (j->draft, "vm.ovf", ovf, strlen (ovf), f);
 }
 
+/* What each disk is built on, now that the snapshot is there. */
+static int
+choose (struct vmjob *j, struct fault *f)
+{
+  if (base_get (j->site, j->vm->id, j->full, &j->base, f) < 0)
+    return -1;
+  for (size_t i = 0; i < j->plan->disk_count; i++) {
+    struct choice *c = &j->choices[i];
+
+    c->since = plan_increment (&j->base->facts, &j->plan->disks[i].disk->disk,
+                               c->reason);
+    c->increment = c->since;
+  }
+  return 0;
+}
+
+static int
+get_layers (struct vmjob *j, size_t index, struct layers **out, struct fault *f)
+{
+  return layers_get (j->site->engine, j->vm, j->snapshot->id,
+                     j->choices[index].since ? j->base->snapshot->id : NULL,
+                     &j->plan->disks[index], out, f);
+}
+
+/* The choice of a disk whose layers are known. */
+static void
+settle_choice (const struct vmjob *j, size_t index)
+{
+  const struct plan_disk *disk = &j->plan->disks[index];
+  struct choice *c = &j->choices[index];
+
+  if (c->since && j->layers[index]->open.lower_count == 0) {
+    c->increment = false;
+    snprintf (c->reason, sizeof c->reason,
+              "full: the chain does not contain the volume of the kept "
+              "snapshot");
+  }
+  if (c->increment != disk->increment)
+    log_warn ("disk %s: %s; planned was: %s", disk->disk->disk.alias, c->reason,
+              disk->reason);
+}
+
 /* Prove and open the layers of one disk on lane 0. */
 static int
 t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
@@ -293,13 +351,25 @@ t1_phase (struct vmjob *j, const char *alias, const char *identity,
   return -1;
 }
 
+/* The disk at the newest point, while the snapshot of that is there. */
+static const struct manifest_disk *
+saved_before (const struct vmjob *j, const struct plan_disk *disk)
+{
+  const struct plan_base *b = &j->base->facts;
+
+  if (b->snapshot == NULL || b->damaged)
+    return NULL;
+  return manifest_find_disk (b->point->manifest, disk->disk->disk.id);
+}
+
 /* Everything of one disk but its opening: map, stream, t1, the end of the
    image. */
 static int
-read_disk (struct vmjob *j, const struct plan_disk *disk,
-           const struct layers *layers, const struct msg_opened *opened,
+read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
            struct remote_map *map, struct fault *f)
 {
+  const struct plan_disk *disk = &j->plan->disks[index];
+  const struct layers *layers = j->layers[index];
   struct observer_progress progress = {
     .vm_name = j->plan->vm->name,
     .disk_id = disk->disk->disk.id,
@@ -324,8 +394,10 @@ read_disk (struct vmjob *j, const struct plan_disk *disk,
   if (stream.lane_count > STREAM_LANES_MAX)
     stream.lane_count = STREAM_LANES_MAX;
   if (map_phase (j, progress.alias, map, f) < 0
-      || draft_add_disk (j->draft, disk->disk->disk.id, opened->virtual_size,
-                         NULL, &stream.writer, f)
+      || draft_add_disk (
+             j->draft, disk->disk->disk.id, opened->virtual_size,
+             j->choices[index].increment ? j->base->facts.point->name : NULL,
+             &stream.writer, f)
              < 0)
     return -1;
   enter (j, PHASE_STREAM, disk->disk->disk.alias);
@@ -337,8 +409,9 @@ read_disk (struct vmjob *j, const struct plan_disk *disk,
   j->result->bytes_data += totals.data;
   j->result->bytes_wire += progress.bytes_wire;
   j->result->disk_count++;
-  return record_disk (disk, layers->volume_id, opened->virtual_size,
-                      j->manifest, f);
+  return record_disk (disk, j->choices[index].reason, layers->volume_id,
+                      opened->virtual_size, saved_before (j, disk), j->manifest,
+                      f);
 }
 
 /* The helpers stay for the next disk. */
@@ -359,13 +432,14 @@ disk_phases (struct vmjob *j, size_t index, struct fault *f)
   const struct plan_disk *disk = &j->plan->disks[index];
   struct msg_opened opened = { .layer_count = 0 };
   struct remote_map map = { .span_count = 0 };
-  int rc = layers_get (j->site->engine, j->vm, j->snapshot->id, disk,
-                       &j->layers[index], f);
+  int rc = get_layers (j, index, &j->layers[index], f);
 
-  if (rc == 0)
+  if (rc == 0) {
+    settle_choice (j, index);
     rc = t0_phase (j, disk->disk->disk.alias, j->layers[index], &opened, f);
+  }
   if (rc == 0)
-    rc = read_disk (j, disk, j->layers[index], &opened, &map, f);
+    rc = read_disk (j, index, &opened, &map, f);
   if (rc == 0)
     rc = close_layers (j, f);
   msg_opened_reset (&opened);
@@ -408,7 +482,7 @@ check_chains (struct vmjob *j, struct fault *f)
 
     if (!disk->take)
       continue;
-    if (layers_get (j->site->engine, j->vm, j->snapshot->id, disk, &now, f) < 0)
+    if (get_layers (j, i, &now, f) < 0)
       return -1;
     if (strcmp (now->text, j->layers[i]->text) != 0)
       return fault_set (f, FAULT_BUSY, 0,
@@ -426,6 +500,7 @@ publish_phase (struct vmjob *j, struct fault *f)
   if (lease_check (j->lease, f) < 0
       || draft_publish (j->draft, j->manifest, f) < 0)
     return -1;
+  j->published = true;
   phase_stop (PHASE_PUBLISH);
   return 0;
 }
@@ -452,7 +527,7 @@ run_phases (struct vmjob *j, struct fault *f)
       || task_last_event_id (j->site->engine, &j->last_event, f) < 0
       || record_vm (j->site, j->plan, j->vm, j->manifest, f) < 0
       || reach_host (j, f) < 0 || snapshot_phase (j, f) < 0
-      || config_phase (j, f) < 0)
+      || config_phase (j, f) < 0 || choose (j, f) < 0)
     return -1;
   for (size_t i = 0; i < j->plan->disk_count; i++) {
     if (!j->plan->disks[i].take)
@@ -508,6 +583,21 @@ hold_snapshot (struct vmjob *j, const char *id, struct fault *f)
                          "a writer was seen", &number, f);
 }
 
+/* The snapshot stays, the one that was kept before goes. */
+static int
+keep_snapshot (struct vmjob *j, struct fault *f)
+{
+  struct fault why = FAULT_INIT;
+  int rc = lease_check (j->lease, &why);
+
+  if (rc == 0)
+    rc = settle_vm (j->site, j->vm, &why);
+  phase_stop (PHASE_RELEASE);
+  if (journal_settle (j->site->journal, j->intention, f) < 0)
+    return -1;
+  return rc < 0 ? fault_copy (f, &why) : 0;
+}
+
 static int
 remove_snapshot (struct vmjob *j, struct fault *f)
 {
@@ -515,6 +605,8 @@ remove_snapshot (struct vmjob *j, struct fault *f)
 
   if (j->intention == 0)
     return 0;
+  if (j->published && j->site->settings->snapshot.keep)
+    return keep_snapshot (j, f);
   if (find_snapshot (j, id, f) < 0)
     return -1;
   if (id[0] != '\0') {
@@ -542,8 +634,10 @@ release (struct vmjob *j)
   drop_lanes (j);
   if (j->vm != NULL && remove_snapshot (j, &f) < 0 && j->note[0] == '\0')
     snprintf (j->note, VMJOB_NOTE_MAX,
-              "its snapshot may be left behind (%.350s); the next backup of "
+              "%s snapshot may be left behind (%.350s); the next backup of "
               "this VM removes it",
+              j->published && j->site->settings->snapshot.keep ? "its previous"
+                                                               : "its",
               f.text);
   cancel_unshield ();
 }
@@ -554,6 +648,8 @@ job_free (struct vmjob *j)
   for (size_t i = 0; i < j->plan->disk_count; i++)
     layers_free (j->layers[i]);
   free (j->layers);
+  free (j->choices);
+  base_free (j->base);
   manifest_free (j->manifest);
   draft_free (j->draft);
   snapshot_free (j->snapshot);
@@ -569,12 +665,14 @@ vmjob_run (const struct vmjob_params *params, struct observer_result *result,
   struct vmjob j = {
     .site = params->site,
     .plan = params->plan,
+    .full = params->full,
     .observer = params->observer,
     .quota = params->quota,
     .result = result,
     .note = note,
     .manifest = manifest_new (),
     .layers = xcalloc (params->plan->disk_count, sizeof *j.layers),
+    .choices = xcalloc (params->plan->disk_count, sizeof *j.choices),
   };
   int rc
       = lease_take (j.site->place, j.plan->vm->id, j.site->run_id, &j.lease, f);

@@ -3,6 +3,8 @@
 #ifndef VMJOB_H
 #define VMJOB_H
 
+#include <stdbool.h>
+
 struct fault;
 struct observer;
 struct observer_result;
@@ -13,6 +15,7 @@ struct site;
 struct vmjob_params {
   struct site *site;
   const struct plan_vm *plan; /* take is true */
+  bool full;                  /* no increments */
   const struct observer *observer;
   struct quota *quota;
 };

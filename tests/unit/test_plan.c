@@ -6,10 +6,14 @@
 #include "engine/cluster.h"
 #include "engine/domain.h"
 #include "engine/host.h"
+#include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/plan.h"
 #include "job/quota.h"
 #include "job/tag.h"
+#include "repo/manifest.h"
+#include "repo/point.h"
+#include "repo/reader.h"
 #include "tests/unit/unit.h"
 
 #define CENTER "00000000-0000-0000-0000-0000000000c1"
@@ -96,13 +100,14 @@ running_vm (struct vm_disk *disks, size_t count)
 }
 
 static void
-plan (const struct vm *vm, bool has_point, struct plan_vm *out)
+plan (const struct vm *vm, struct plan_vm *out)
 {
   struct plan_input input = {
     .hosts = &hosts, .clusters = &clusters, .domains = &domains, .vms = &vms
   };
+  struct plan_base base = { .keep = true };
 
-  plan_make (&input, vm, has_point, out);
+  plan_make (&input, &base, vm, out);
 }
 
 static void
@@ -151,7 +156,7 @@ test_disks (void **state)
       snprintf (d.snapshot_id, UUID_SIZE, "%s", rows[i].value);
     d.disk.shareable = strcmp (what, "shareable") == 0;
     d.active = strcmp (what, "inactive") != 0;
-    plan (&vm, false, &p);
+    plan (&vm, &p);
     assert_int_equal (p.disks[0].take, rows[i].take);
     assert_int_equal (p.take, rows[i].take);
     assert_true (p.disks[0].reason[0] != '\0');
@@ -199,7 +204,7 @@ test_vms (void **state)
     vm.hosted_engine = rows[i].hosted_engine;
     if (rows[i].locked)
       snprintf (d.disk.status, sizeof d.disk.status, "locked");
-    plan (&vm, true, &p);
+    plan (&vm, &p);
     assert_int_equal (p.take, rows[i].take);
     assert_int_equal (p.code, rows[i].code);
     if (rows[i].take)
@@ -207,6 +212,118 @@ test_vms (void **state)
     else
       assert_true (p.reason[0] != '\0');
     plan_reset (&p);
+  }
+}
+
+#define DISK_ID "00000000-0000-0000-0000-0000000000e1"
+#define OURS "chainlift:" CENTER ":0123456789ab backup by chainlift"
+#define GIB (UINT64_C (1) << 30)
+
+/* Everything is right for an increment but what a row says. */
+static void
+test_increment (void **state)
+{
+  static const struct {
+    const char *what;
+    const char *reason;
+  } rows[] = {
+    { "", "increment on 20261120T010000Z" },
+    { "grown", "increment on 20261120T010000Z" },
+    { "engine not known", "increment on 20261120T010000Z" },
+    { "engine was not known", "increment on 20261120T010000Z" },
+    { "full", "full: asked for" },
+    { "no point", "full: no point yet" },
+    { "not kept", "full: no snapshot is kept to build on" },
+    { "damaged", "full: the last point is damaged" },
+    { "no manifest", "full: the last point is damaged" },
+    { "engine", "full: the last point is of another engine" },
+    { "deep", "full: the last point is built on too many others" },
+    { "gone", "full: kept snapshot is gone" },
+    { "disks gone", "full: kept snapshot is gone" },
+    { "preview", "full: kept snapshot is in preview" },
+    { "in_preview", "full: kept snapshot is in preview" },
+    { "stateless", "full: kept snapshot is not a regular one any more" },
+    { "active", "full: kept snapshot is not a regular one any more" },
+    { "locked", "full: kept snapshot is locked" },
+    { "renamed", "full: kept snapshot does not carry our mark any more" },
+    { "foreign", "full: kept snapshot does not carry our mark any more" },
+    { "new", "full: the last point does not have it" },
+    { "same alias", "full: the last point does not have it" },
+    { "not listed", "full: kept snapshot does not list the disk" },
+    { "no volume", "full: kept snapshot does not list the disk" },
+    { "illegal", "full: kept snapshot has illegal images" },
+    { "smaller", "full: the disk has become smaller" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    const char *what = rows[i].what;
+    struct manifest_disk saved
+        = { .id = DISK_ID, .alias = (char *)"d", .virtual_size = GIB };
+    struct manifest m
+        = { .engine_id = (char *)HOST_SPM, .disks = &saved, .disk_count = 1 };
+    struct point point = { .name = "20261120T010000Z", .manifest = &m };
+    struct snapshot s
+        = { .description = (char *)OURS, .status = "ok", .type = "regular" };
+    struct disk listed
+        = { .id = DISK_ID, .volume_id = HOST_TWO, .status = "ok" };
+    struct disk_list disks = { &listed, 1 };
+    struct disk disk = { .id = DISK_ID, .provisioned_size = GIB };
+    struct plan_base base = { .keep = true,
+                              .point = &point,
+                              .depth = 3,
+                              .snapshot = &s,
+                              .disks = &disks,
+                              .repository_id = CENTER,
+                              .engine_id = HOST_SPM };
+    char reason[PLAN_REASON_MAX];
+    bool increment;
+
+#define IS(name) (strcmp (what, name) == 0)
+    if (IS ("grown"))
+      disk.provisioned_size = 2 * GIB;
+    if (IS ("smaller"))
+      disk.provisioned_size = GIB - 1;
+    if (IS ("engine not known"))
+      base.engine_id = "";
+    if (IS ("engine was not known"))
+      m.engine_id = NULL;
+    if (IS ("engine"))
+      base.engine_id = HOST_TWO;
+    if (IS ("no point"))
+      base.point = NULL;
+    if (IS ("no manifest"))
+      point.manifest = NULL;
+    if (IS ("gone"))
+      base.snapshot = NULL;
+    if (IS ("disks gone"))
+      base.disks = NULL;
+    if (IS ("preview") || IS ("stateless") || IS ("active"))
+      snprintf (s.type, sizeof s.type, "%s", what);
+    if (IS ("in_preview") || IS ("locked"))
+      snprintf (s.status, sizeof s.status, "%s", what);
+    if (IS ("renamed"))
+      s.description = (char *)"before the update";
+    if (IS ("foreign"))
+      base.repository_id = CLUSTER;
+    if (IS ("new") || IS ("same alias"))
+      strcpy (saved.id, HOST_OFF);
+    if (IS ("same alias"))
+      saved.alias = (char *)DISK_ID;
+    if (IS ("not listed"))
+      disks.count = 0;
+    if (IS ("no volume"))
+      listed.volume_id[0] = '\0';
+    if (IS ("illegal"))
+      strcpy (listed.status, "illegal");
+    base.full = IS ("full");
+    base.keep = !IS ("not kept");
+    base.damaged = IS ("damaged") || IS ("no manifest");
+    if (IS ("deep"))
+      base.depth = READER_DEPTH_MAX;
+    increment = plan_increment (&base, &disk, reason);
+    assert_string_equal (reason, rows[i].reason);
+    assert_int_equal (increment, strncmp (reason, "increment", 9) == 0);
   }
 }
 
@@ -261,9 +378,8 @@ int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_disks),
-    cmocka_unit_test (test_vms),
-    cmocka_unit_test (test_quota),
+    cmocka_unit_test (test_disks),     cmocka_unit_test (test_vms),
+    cmocka_unit_test (test_increment), cmocka_unit_test (test_quota),
     cmocka_unit_test (test_tag),
   };
 
