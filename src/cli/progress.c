@@ -8,22 +8,25 @@
 #include <config.h>
 
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/stamp.h"
 #include "base/xmem.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/words.h"
 
 #define DRAW_MS 250
 #define PLAIN_MS 30000
@@ -33,7 +36,8 @@
 #define BAR_COLUMNS 20
 #define BAR_MIN 8
 #define BAR_SIZE (BAR_COLUMNS + 4)
-#define HEAD_MIN 9
+#define NAME_MIN 16 /* of "vm/disk", before figures are left out */
+#define FIGURES_SIZE (6 * OUTPUT_WORD_SIZE)
 
 struct item {
   char *vm;
@@ -46,14 +50,16 @@ struct item {
 };
 
 struct progress {
+  int wake;             /* an eventfd: the thread shall look at once */
   pthread_mutex_t lock; /* guards all below */
-  pthread_cond_t wake;
   pthread_t thread;
   bool threaded;
   bool stop;
   bool silent;
-  bool terminal;
-  bool hidden; /* between the two calls of the hook */
+  bool terminal; /* a bar is drawn */
+  bool lines;    /* else: lines are printed */
+  bool hidden;   /* between the two calls of the hook */
+  bool stopping; /* the wish to stop was told */
   struct item **items;
   size_t item_count;
   size_t drawn[LINES_MAX]; /* columns of each line on the screen */
@@ -85,31 +91,48 @@ percent_of (const struct progress_disk *now)
                          : (unsigned)((double)done * 100 / (double)now->total);
 }
 
+/* With how much a line is content, from all on. */
+enum fullness {
+  FULL_ALL,
+  FULL_NO_TOTAL,
+  FULL_NO_AMOUNT,
+  FULL_NO_SKIPPED,
+  FULL_RATE,
+  FULL_LEAST,
+};
+
 static void
-put_figures (const struct progress_disk *now, uint64_t rate, char *out,
-             size_t size)
+put_figures (const struct progress_disk *now, uint64_t rate,
+             enum fullness fullness, char *out, size_t size)
 {
   char done[OUTPUT_WORD_SIZE];
-  char total[OUTPUT_WORD_SIZE];
+  char word[OUTPUT_WORD_SIZE];
+  char percent[16] = "";
+  char amount[2 * OUTPUT_WORD_SIZE + 8] = "";
   char speed[OUTPUT_WORD_SIZE] = "-";
   char skipped[OUTPUT_WORD_SIZE + 16] = "";
-  char eta[OUTPUT_WORD_SIZE + 16];
-  char word[OUTPUT_WORD_SIZE];
+  char eta[OUTPUT_WORD_SIZE + 16] = "";
 
   output_size (now->done, done);
-  output_size (now->total, total);
+  output_size (now->total, word);
+  if (now->total > 0)
+    snprintf (percent, sizeof percent, "%3u %%  ", percent_of (now));
+  if (now->total > 0 && fullness < FULL_NO_TOTAL)
+    snprintf (amount, sizeof amount, "%s of %s  ", done, word);
+  else if (now->total == 0 || fullness < FULL_NO_AMOUNT)
+    snprintf (amount, sizeof amount, "%s  ", done);
   if (rate > 0)
     output_rate (rate, speed);
-  if (now->skipped > 0) {
+  if (now->skipped > 0 && fullness < FULL_NO_SKIPPED) {
     output_size (now->skipped, word);
     snprintf (skipped, sizeof skipped, "  skipped %s", word);
   }
-  put_eta (now, rate, eta, sizeof eta);
-  if (now->total == 0)
-    snprintf (out, size, "%s  %s%s", done, speed, skipped);
+  if (fullness < FULL_RATE)
+    put_eta (now, rate, eta, sizeof eta);
+  if (fullness == FULL_LEAST && now->total > 0)
+    snprintf (out, size, "%3u %%", percent_of (now));
   else
-    snprintf (out, size, "%3u %%  %s of %s  %s%s%s", percent_of (now), done,
-              total, speed, skipped, eta);
+    snprintf (out, size, "%s%s%s%s%s", percent, amount, speed, skipped, eta);
 }
 
 /* " [===   ]" of at most ROOM columns inside; "" where that is too few. */
@@ -129,31 +152,48 @@ put_bar (const struct progress_disk *now, size_t room,
   memcpy (out + 2 + columns, "]", 2);
 }
 
+/* The figures that leave room for NAME within COLUMNS. */
+static void
+choose_figures (const struct progress_disk *now, uint64_t rate,
+                const char *name, size_t columns, char *out, size_t size)
+{
+  size_t wanted = output_columns (name);
+
+  wanted = (wanted < NAME_MIN ? wanted : NAME_MIN) + 2;
+  for (int i = FULL_ALL; i <= FULL_LEAST; i++) {
+    put_figures (now, rate, (enum fullness)i, out, size);
+    if (wanted + output_columns (out) <= columns)
+      return;
+  }
+}
+
 char *
 progress_line (const char *vm, const char *disk,
                const struct progress_disk *now, uint64_t rate, unsigned columns)
 {
+  CLEANUP_FREE char *name = xasprintf ("%s/%s", vm, disk);
   CLEANUP_FREE char *head = NULL;
+  CLEANUP_FREE char *cut = NULL;
   CLEANUP_FREE char *line = NULL;
   char bar[BAR_SIZE];
-  char figures[6 * OUTPUT_WORD_SIZE];
+  char figures[FIGURES_SIZE];
   size_t room;
+  size_t used;
 
-  put_figures (now, rate, figures, sizeof figures);
-  head = xasprintf ("%s/%s%s%s", vm, disk, now->phase != NULL ? " " : "",
-                    now->phase != NULL ? now->phase : "");
+  choose_figures (now, rate, name, columns, figures, sizeof figures);
   room = output_columns (figures) + 2;
   room = columns > room ? columns - room : 0;
-  if (room >= HEAD_MIN) {
-    CLEANUP_FREE char *cut = output_cut (head, room);
-    size_t used = output_columns (cut) + 3;
-
-    put_bar (now, room > used ? room - used : 0, bar);
-    line = xasprintf ("%s%s  %s", cut, bar, figures);
+  head = now->phase == NULL
+             ? xstrdup (name)
+             : xasprintf ("%s %s", name, words_phase (now->phase));
+  if (output_columns (head) > room) { /* the phase goes before the name */
+    free (head);
+    head = xstrdup (name);
   }
-  else {
-    line = xasprintf ("%s  %s", head, figures);
-  }
+  cut = output_cut (head, room);
+  used = output_columns (cut) + 3;
+  put_bar (now, room > used ? room - used : 0, bar);
+  line = xasprintf ("%s%s  %s", cut, bar, figures);
   return output_cut (line, columns);
 }
 
@@ -393,18 +433,19 @@ plain_lines_locked (struct progress *p, size_t *count)
   *count = 0;
   for (size_t i = 0; i < p->item_count; i++) {
     struct item *item = p->items[i];
-    char figures[6 * OUTPUT_WORD_SIZE];
+    char figures[FIGURES_SIZE];
 
     if (item->disk == NULL && has_disks (p, item->vm))
       continue;
     if (item->disk == NULL) {
-      lines[(*count)++] = xasprintf ("%s: still at %s", item->vm, item->text);
+      lines[(*count)++] = xasprintf ("%s: still %s", item->vm, item->text);
       continue;
     }
-    put_figures (&item->now, rate_of (item), figures, sizeof figures);
-    lines[(*count)++] = xasprintf ("%s/%s: %s%s%s", item->vm, item->disk,
-                                   item->text != NULL ? item->text : "",
-                                   item->text != NULL ? " " : "", figures);
+    put_figures (&item->now, rate_of (item), FULL_ALL, figures, sizeof figures);
+    lines[(*count)++]
+        = xasprintf ("%s/%s: %s%s%s", item->vm, item->disk,
+                     item->text != NULL ? words_phase (item->text) : "",
+                     item->text != NULL ? " " : "", figures);
   }
   return lines;
 }
@@ -424,16 +465,28 @@ print_plain (struct progress *p)
   pthread_mutex_lock (&p->lock);
 }
 
+/* What follows a Ctrl-C can take minutes (a snapshot is merged), in which the
+   user must not believe that he was not heard. */
 static void
-wait_locked (struct progress *p, unsigned ms)
+tell_stop (struct progress *p)
 {
-  struct timespec until;
+  p->stopping = true;
+  pthread_mutex_unlock (&p->lock);
+  log_warn ("stopping: cleaning up; a second Ctrl-C ends at once and leaves "
+            "that to the next run");
+  pthread_mutex_lock (&p->lock);
+}
 
-  clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_nsec += (long)ms * 1000000;
-  until.tv_sec += until.tv_nsec / 1000000000;
-  until.tv_nsec %= 1000000000;
-  pthread_cond_timedwait (&p->wake, &p->lock, &until);
+/* Until MS are over, or progress_free or the wish to stop comes. */
+static void
+wait_locked (struct progress *p, int ms)
+{
+  struct pollfd fds[2] = { { .fd = p->wake, .events = POLLIN },
+                           { .fd = cancel_fd (), .events = POLLIN } };
+
+  pthread_mutex_unlock (&p->lock);
+  poll (fds, p->stopping ? 1 : 2, ms);
+  pthread_mutex_lock (&p->lock);
 }
 
 static void *
@@ -446,10 +499,12 @@ run (void *opaque)
   while (!p->stop) {
     for (size_t i = 0; i < p->item_count; i++)
       take_sample (p->items[i]);
+    if (!p->stopping && cancel_wanted ())
+      tell_stop (p);
     if (p->terminal) {
       draw_locked (p);
     }
-    else if (stamp_mono_ms () - last >= PLAIN_MS) {
+    else if (p->lines && stamp_mono_ms () - last >= PLAIN_MS) {
       last = stamp_mono_ms ();
       print_plain (p);
     }
@@ -474,18 +529,16 @@ struct progress *
 progress_new (const struct options *options)
 {
   struct progress *p = xcalloc (1, sizeof *p);
-  pthread_condattr_t attr;
   sigset_t all;
   sigset_t old;
 
   pthread_mutex_init (&p->lock, NULL);
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (&p->wake, &attr);
-  pthread_condattr_destroy (&attr);
+  p->wake = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   p->silent = options->quiet;
   /* Lines of --verbose and a bar disturb each other. */
   p->terminal = can_draw () && !options->verbose;
+  /* Who reads JSON has the phases there. */
+  p->lines = !p->terminal && !options->json;
   if (p->silent)
     return p;
   if (p->terminal)
@@ -502,18 +555,19 @@ progress_phase (struct progress *p, const char *vm, const char *phase,
                 const char *text)
 {
   const char *colon = text != NULL && text[0] != '\0' ? ": " : "";
+  const char *words = words_phase (phase);
   struct item *item;
 
   if (p->silent)
     return;
-  if (!p->terminal)
-    log_info ("%s: %s%s%s", vm, phase, colon, text != NULL ? text : "");
+  if (p->lines)
+    log_info ("%s: %s%s%s", vm, words, colon, text != NULL ? text : "");
   {
     SCOPED_LOCK (&p->lock);
     drop_items (p, vm, NULL, phase);
     item = make_item (p, vm, NULL);
     free (item->text);
-    item->text = xasprintf ("%s%s%s", phase, colon, text != NULL ? text : "");
+    item->text = xasprintf ("%s%s%s", words, colon, text != NULL ? text : "");
   }
 }
 
@@ -569,15 +623,16 @@ progress_free (struct progress *p)
   if (p->threaded) {
     pthread_mutex_lock (&p->lock);
     p->stop = true;
-    pthread_cond_signal (&p->wake);
     pthread_mutex_unlock (&p->lock);
+    eventfd_write (p->wake, 1); /* without it: after DRAW_MS */
     pthread_join (p->thread, NULL);
   }
   log_hook (NULL, NULL);
   for (size_t i = 0; i < p->item_count; i++)
     free_item (p->items[i]);
   free (p->items);
-  pthread_cond_destroy (&p->wake);
+  if (p->wake >= 0)
+    close (p->wake);
   pthread_mutex_destroy (&p->lock);
   free (p);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is going on, on stderr: on a terminal one line a running disk that is
    redrawn (rate, read, skipped, ETA), else a plain line at each change of
-   phase and every 30 s.  Thread-safe; log lines clear the bar first. */
+   phase and every 30 s, or with --json nothing.  The wish to stop is told as
+   soon as it is seen.  Thread-safe; log lines clear the bar first. */
 #ifndef PROGRESS_H
 #define PROGRESS_H
 
@@ -40,8 +41,9 @@ void progress_around (struct progress *p, void (*fn) (void *opaque),
 void progress_free (struct progress *p);
 CLEANUP_DEFINE (progress_free, struct progress);
 
-/* Pure, for tests: the line of a disk within COLUMNS columns.  RATE is bytes
-   a second, 0 while unknown.  The caller frees it. */
+/* Pure, for tests: the line of a disk within COLUMNS columns.  Where that is
+   little, the bar goes first, then amounts, what was skipped, the ETA.  RATE
+   is bytes a second, 0 while unknown.  The caller frees it. */
 char *progress_line (const char *vm, const char *disk,
                      const struct progress_disk *now, uint64_t rate,
                      unsigned columns);

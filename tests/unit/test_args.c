@@ -8,6 +8,8 @@
 #include "base/fault.h"
 #include "cli/args.h"
 #include "cli/progress.h"
+#include "cli/words.h"
+#include "job/phase.h"
 #include "tests/unit/unit.h"
 
 static const struct args_option table[] = {
@@ -116,23 +118,39 @@ test_progress_line (void **state)
     unsigned columns;
     const char *expect;
   } lines[] = {
-    { { "stream", 0, 0, 0, 0 }, 0, 100, "web1/root stream  0 B  -" },
+    { { "stream", 0, 0, 0, 0 }, 0, 100, "web1/root reading  0 B  -" },
     { { "stream", 1u << 30, UINT64_C (2) << 30, 0, UINT64_C (4) << 30 },
       64u << 20,
       120,
-      "web1/root stream [==========          ]   50 %  1.0 GiB of 2.0 GiB  "
+      "web1/root reading [==========          ]   50 %  1.0 GiB of 2.0 GiB  "
       "64.0 MiB/s  skipped 4.0 GiB  ETA 16 s" },
+    { { "stream", 1u << 30, UINT64_C (2) << 30, 0, UINT64_C (4) << 30 },
+      64u << 20,
+      80,
+      "web1/root   50 %  1.0 GiB of 2.0 GiB  64.0 MiB/s  skipped 4.0 GiB  "
+      "ETA 16 s" },
+    { { "stream", 1u << 30, UINT64_C (2) << 30, 0, UINT64_C (4) << 30 },
+      64u << 20,
+      60,
+      "web1/root   50 %  64.0 MiB/s  skipped 4.0 GiB  ETA 16 s" },
+    { { "stream", 1u << 30, UINT64_C (2) << 30, 0, UINT64_C (4) << 30 },
+      64u << 20,
+      50,
+      "web1/root reading   50 %  64.0 MiB/s  ETA 16 s" },
     { { "stream", 1u << 30, UINT64_C (2) << 30, 0, 0 },
       64u << 20,
       80,
-      "web1/root stream [======      ]   50 %  1.0 GiB of 2.0 GiB  64.0 MiB/s  "
+      "web1/root reading [=====      ]   50 %  1.0 GiB of 2.0 GiB  64.0 MiB/s  "
       "ETA 16 s" },
     { { "stream", 1u << 30, UINT64_C (2) << 30, 0, 0 },
       64u << 20,
-      60,
-      "web1/root \xe2\x80\xa6   50 %  1.0 GiB of 2.0 GiB  64.0 MiB/s  ETA "
-      "16 s" },
-    { { NULL, 5, 5, 0, 0 }, 0, 20, "web1/root  100 %  5\xe2\x80\xa6" },
+      20,
+      "web1/root   50 %" },
+    { { "stream", 1u << 30, UINT64_C (2) << 30, 0, 0 },
+      64u << 20,
+      10,
+      "we\xe2\x80\xa6   50 %" },
+    { { NULL, 5, 5, 0, 0 }, 0, 20, "web1/root  100 %  -" },
     /* more than was foretold is no more than all */
     { { NULL, 9, 5, 0, 0 }, 1, 40, "web1/root  100 %  9 B of 5 B  1 B/s" },
   };
@@ -146,6 +164,19 @@ test_progress_line (void **state)
   }
 }
 
+static void
+test_words (void **state)
+{
+  (void)state;
+  for (int i = PHASE_PLAN; i <= PHASE_ATTACH; i++) {
+    const char *name = phase_name ((enum phase)i);
+
+    assert_string_not_equal (words_phase (name), name);
+  }
+  assert_string_equal (words_phase ("t0"), "checking the layers (t0)");
+  assert_string_equal (words_phase ("new"), "new");
+}
+
 int
 main (void)
 {
@@ -153,6 +184,7 @@ main (void)
     cmocka_unit_test (test_parse),
     cmocka_unit_test (test_first_word),
     cmocka_unit_test (test_progress_line),
+    cmocka_unit_test (test_words),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
