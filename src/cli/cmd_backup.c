@@ -43,7 +43,7 @@ run (const struct args *args, const struct options *options, struct fault *f)
   if (backup_run (&what, report_observer (report), &tally, f) != 0)
     return -1;
   if (what.dry_run)
-    report_plan (report);
+    report_plan (report, &tally);
   else
     report_summary (report, &tally);
   return observer_exit_status (&tally);

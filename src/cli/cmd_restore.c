@@ -12,9 +12,13 @@
 #include "cli/cmd.h"
 #include "cli/door.h"
 #include "cli/output.h"
+#include "cli/pointinfo.h"
 #include "cli/report.h"
 #include "conf/settings.h"
 #include "job/restore.h"
+#include "repo/manifest.h"
+#include "repo/place.h"
+#include "repo/point.h"
 
 static const struct args_option restore_options[] = {
   { "as", 0, "NAME", "the name of the new VM" },
@@ -55,12 +59,42 @@ restore_as (const struct args *args, const struct options *options,
   return observer_exit_status (&tally);
 }
 
+/* The names of what goes into the file.  What is not found here will be told
+   by restore_file. */
+static char *
+describe (const struct settings *settings,
+          const struct restore_file_options *what, struct point **point,
+          struct report_file *out)
+{
+  CLEANUP (place_close) struct place *place = NULL;
+  struct fault ignored = FAULT_INIT;
+  const struct manifest_disk *disk;
+
+  out->file = what->to;
+  if (door_place (settings, &place, &ignored) != 0
+      || point_find (place, what->point, point, &ignored) != 0)
+    return NULL;
+  out->vm_id = (*point)->vm_id;
+  if ((*point)->manifest == NULL)
+    return NULL;
+  out->vm = (*point)->manifest->vm_name;
+  disk = manifest_find_disk ((*point)->manifest, what->disk);
+  if (disk != NULL) {
+    out->disk_id = disk->id;
+    out->alias = disk->alias;
+  }
+  return pointinfo_name (*point);
+}
+
 static int
 restore_to (const struct args *args, const struct options *options, bool qcow2,
             struct fault *f)
 {
   CLEANUP (settings_free) struct settings *settings = NULL;
   CLEANUP (report_free) struct report *report = NULL;
+  CLEANUP (point_free) struct point *point = NULL;
+  CLEANUP_FREE char *name = NULL;
+  struct report_file file = { .file = NULL };
   struct observer_tally tally = { .done = 0 };
   struct restore_file_options what = {
     .point = args->words[0],
@@ -82,7 +116,10 @@ restore_to (const struct args *args, const struct options *options, bool qcow2,
       || settings_need_repository (settings, f) != 0)
     return -1;
   what.settings = settings;
+  name = describe (settings, &what, &point, &file);
+  file.point = name;
   report = report_new (options, "restored", pipe ? stderr : stdout);
+  report_set_file (report, &file);
   if (restore_file (&what, report_observer (report), &tally, f) != 0)
     return -1;
   report_summary (report, &tally);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -21,6 +22,7 @@ struct report {
   struct progress *progress;
   struct observer observer;
   struct table *plan;
+  const struct report_file *file; /* NULL: results are VMs */
 };
 
 static const struct table_column plan_columns[] = {
@@ -153,13 +155,21 @@ state_name (enum observer_state state)
 static void
 result_json (struct report *r, const struct observer_result *result)
 {
+  const struct report_file *file = r->file;
   struct json j;
 
   json_begin (&j, "result");
   json_string (&j, "state", state_name (result->state));
-  json_string (&j, "vm_id", result->vm_id);
-  json_string (&j, "vm", result->vm_name);
-  json_string (&j, "point", result->point);
+  json_string (&j, "vm_id", file != NULL ? file->vm_id : result->vm_id);
+  json_string (&j, "vm", file != NULL ? file->vm : result->vm_name);
+  json_string (&j, "point",
+               file != NULL && file->point != NULL ? file->point
+                                                   : result->point);
+  if (file != NULL) {
+    json_string (&j, "disk_id", file->disk_id);
+    json_string (&j, "alias", file->alias);
+    json_string (&j, "file", file->file);
+  }
   json_string (&j, "new_vm_id", result->new_vm_id);
   json_string (&j, "new_vm", result->new_vm_name);
   json_u64 (&j, "disk_count", result->disk_count);
@@ -175,7 +185,8 @@ result_json (struct report *r, const struct observer_result *result)
   print_json (r, &j);
 }
 
-/* "2 disks, 10.0 GiB, 4.1 GiB data, 1.9 GiB on the wire, 12 s, 350 MiB/s" */
+/* "2 disks of 10.0 GiB, 4.1 GiB data, 1.9 GiB on the wire, 12 s in all
+   (350 MiB/s)" */
 static void
 put_amounts (const struct observer_result *result, char *out, size_t size)
 {
@@ -192,11 +203,26 @@ put_amounts (const struct observer_result *result, char *out, size_t size)
   output_duration (result->duration_ms, duration);
   output_rate ((uint64_t)((double)result->bytes_data * 1000 / (double)ms),
                rate);
-  snprintf (out, size, "%u disk%s of %s, %s data%s%s%s, %s, %s",
+  snprintf (out, size, "%u disk%s of %s, %s data%s%s%s, %s in all (%s)",
             result->disk_count, result->disk_count == 1 ? "" : "s", whole, data,
             result->bytes_wire > 0 ? ", " : "",
             result->bytes_wire > 0 ? wire : "",
             result->bytes_wire > 0 ? " on the wire" : "", duration, rate);
+}
+
+/* "web1@20261120T010000Z: disk root restored to root.raw: ..." */
+static char *
+file_text (const struct report *r, const struct observer_result *result,
+           const char *amounts)
+{
+  const struct report_file *file = r->file;
+  const char *alias = file->alias != NULL ? file->alias : file->disk_id;
+
+  return xasprintf (
+      "%s: disk %s %s to %s: %s",
+      file->point != NULL ? file->point : result->point,
+      alias != NULL ? alias : "", r->verb,
+      strcmp (file->file, "-") == 0 ? "standard output" : file->file, amounts);
 }
 
 static void
@@ -210,8 +236,6 @@ result_text (struct report *r, const struct observer_result *result)
 
   if (r->options->quiet)
     return;
-  if (as != NULL && strcmp (as, name) == 0)
-    as = NULL; /* a disk into a file */
   put_amounts (result, amounts, sizeof amounts);
   switch (result->state) {
   case OBSERVER_PLANNED:
@@ -223,24 +247,34 @@ result_text (struct report *r, const struct observer_result *result)
                       result->note != NULL ? result->note : "");
     break;
   case OBSERVER_DONE:
-    text = xasprintf ("%s: %s%s%s: %s", name, r->verb, as != NULL ? " as " : "",
-                      as != NULL ? as : "", amounts);
+    if (r->file != NULL)
+      text = file_text (r, result, amounts);
+    else
+      text
+          = xasprintf ("%s: %s%s%s: %s", name, r->verb,
+                       as != NULL ? " as " : "", as != NULL ? as : "", amounts);
     break;
   }
   print (r, text);
 }
 
-/* The fault mostly names the VM itself. */
+/* The fault mostly names the VM or the point itself. */
 static void
 log_fault (const char *name, const struct fault *f)
 {
+  const char *text = f->text;
   size_t n = strlen (name);
 
-  if (strncasecmp (f->text, "vm ", 3) == 0
-      && strncmp (f->text + 3, name, n) == 0 && f->text[3 + n] == ':')
-    log_error ("%s: %s", name, f->text + 3 + n + 2);
-  else
+  if (strncasecmp (text, "vm ", 3) == 0)
+    text += 3;
+  else if (strncmp (text, "point ", 6) == 0)
+    text += 6;
+  if (strncmp (text, name, n) != 0 || strchr (": ", text[n]) == NULL)
     log_error ("%s: %s", name, f->text);
+  else if (text[n] == ':')
+    log_error ("%s", text);
+  else
+    log_error ("%s", f->text);
 }
 
 static void
@@ -250,7 +284,8 @@ on_result (void *opaque, const struct observer_result *result)
   const char *name = result->vm_name != NULL ? result->vm_name : "";
 
   progress_done (r->progress, name, NULL);
-  if (result->fault != NULL)
+  /* Who ran `restore --to - | head` has what he wanted. */
+  if (result->fault != NULL && (result->fault->err != EPIPE || !output_gone ()))
     log_fault (name, result->fault);
   if (result->note != NULL && result->note[0] != '\0'
       && result->state != OBSERVER_SKIPPED)
@@ -290,19 +325,17 @@ report_observer (struct report *r)
   return &r->observer;
 }
 
+void
+report_set_file (struct report *r, const struct report_file *file)
+{
+  r->file = file;
+}
+
 static void
 end_progress (struct report *r)
 {
   progress_free (r->progress);
   r->progress = NULL;
-}
-
-void
-report_plan (struct report *r)
-{
-  end_progress (r);
-  if (!r->options->json)
-    table_print (r->plan, r->results, output_width (fileno (r->results)));
 }
 
 static void
@@ -317,6 +350,16 @@ summary_json (struct report *r, const struct observer_tally *tally)
   json_u64 (&j, "leftovers", tally->leftovers);
   json_u64 (&j, "status", (uint64_t)observer_exit_status (tally));
   json_end (&j, r->results);
+}
+
+void
+report_plan (struct report *r, const struct observer_tally *tally)
+{
+  end_progress (r);
+  if (r->options->json)
+    summary_json (r, tally);
+  else
+    table_print (r->plan, r->results, output_width (fileno (r->results)));
 }
 
 void

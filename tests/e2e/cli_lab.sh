@@ -88,10 +88,11 @@ json plan backup -n web01
 [ "$before" -gt 1 ] && [ "$(changes)" -eq "$before" ] \
   || die "a dry run changed something"
 fits '[.[] | select(.type == "plan")][0] | .vm == "web01" and (.reason != "")'
+fits '.[-1].type == "summary" and .[-1].done == 1 and .[-1].status == 0'
 
 # A pipe gets plain lines, stdout the result alone; --quiet nothing.
 cl backup web01 >"$WORK/stdout" 2>"$WORK/stderr" || die "backup: $?"
-grep -q '^chainlift: web01: snapshot' "$WORK/stderr" || die "no phase"
+grep -q '^chainlift: web01: taking the snapshot' "$WORK/stderr" || die "no phase"
 [ "$(wc -l <"$WORK/stdout")" -eq 1 ] || die "stdout has more than the result"
 if grep -q "$(printf '\033')" "$WORK/stderr"; then
   die "escapes in a pipe"
@@ -99,6 +100,7 @@ fi
 cl --quiet backup web01 >"$WORK/stdout" 2>"$WORK/stderr" || die "backup: $?"
 [ ! -s "$WORK/stdout" ] && [ ! -s "$WORK/stderr" ] || die "--quiet says more"
 json result backup web01
+[ ! -s "$WORK/err" ] || die "--json prints phases on stderr too"
 fits '.[-1].type == "summary" and .[-1].status == 0 and .[-1].done == 1'
 fits '[.[] | select(.type == "result")][0] | .state == "done"
   and (.point | startswith("web01@")) and .data > 0'
@@ -109,6 +111,23 @@ echo 'transfer = { bandwidth = "8M"; };' >>"$LAB/slow.conf"
 TERM=xterm script -qec "stty cols 100 rows 24; $BUILD/src/chainlift \
   -c $LAB/slow.conf backup web01" "$WORK/typescript" >/dev/null </dev/null \
   || die "backup on a terminal: $?"
+
+# A stop is told at once.
+"$BUILD/src/chainlift" -c "$LAB/slow.conf" backup web01 >"$OUT" 2>&1 &
+pid=$!
+n=0
+until grep -q 'web01: reading: ' "$OUT"; do
+  n=$((n + 1))
+  [ "$n" -lt 300 ] || die "no stream in 30 s"
+  sleep 0.1
+done
+kill "$pid"
+got=0
+wait "$pid" || got=$?
+[ "$got" -eq 14 ] || die "stopped with status $got"
+says 'stopping: cleaning up; a second Ctrl-C ends at once'
+sed '/stopping: /q' "$OUT" | grep -q 'error: .*stopped on request$' \
+  && die "the stop is told too late"
 rm "$LAB/slow.conf"
 grep -q ' %  .* of .*/s' "$WORK/typescript" || die "no progress"
 grep -q 'ETA' "$WORK/typescript" || die "no ETA"
@@ -134,6 +153,16 @@ fits '.[-1].type == "summary" and .[-1].done == 5 and .[-1].failed == 0'
 
 # A disk to a file.
 expect 0 cl restore "$point" --disk web01_Disk1 --to "$WORK/a.raw"
+says "$point: disk web01_Disk1 restored to $WORK/a.raw: 1 disk of "
+json result restore web01@latest --disk web01_Disk1 --to "$WORK/j.raw"
+fits '[.[] | select(.type == "result")][0] | .vm == "web01"
+  and (.point | test("^web01@2.*Z")) and .alias == "web01_Disk1"
+  and .file == "'"$WORK"'/j.raw" and (.disk_id | length) == 36'
+got=0
+{ cl restore "$point" --disk web01_Disk1 --to - 2>"$WORK/err" \
+  || echo $? >"$WORK/got"; } | head -c 1 >/dev/null
+[ "$(cat "$WORK/got")" -eq 141 ] || die "a broken pipe: $(cat "$WORK/got")"
+grep -q 'Broken pipe' "$WORK/err" && die "a broken pipe is told"
 expect 2 cl restore "$point" --disk web01_Disk1 --to "$WORK/a.raw"
 says 'exists already'
 cl -q restore "$point" --disk web01_Disk1 --to - | cmp - "$WORK/a.raw" \
