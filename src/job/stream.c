@@ -98,35 +98,44 @@ range_find (struct worker *w, uint32_t id)
   return NULL;
 }
 
-/* Mark the blocks of B as received; false when they were before. */
 static bool
-range_mark (struct range *r, const struct remote_block *b)
+range_has (const struct range *r, uint64_t block)
 {
-  uint64_t first = (b->offset - r->start) / DIGEST_BLOCK;
-  bool fresh = false;
-
-  for (uint64_t i = first; i < first + DIGEST_BLOCKS (b->size); i++) {
-    fresh = fresh || (r->got[i / 8] & (1u << (i % 8))) == 0;
-    r->got[i / 8] |= (uint8_t)(1u << (i % 8));
-  }
-  return fresh;
+  return (r->got[block / 8] & (1u << (block % 8))) != 0;
 }
 
-/* Zeros of B that were not received before a connection broke. */
+/* SIZE bytes from byte SKIP of B on: blocks that had not come before. */
 static int
-put_zeros (struct writer *writer, struct range *r, const struct remote_block *b,
-           struct fault *f)
+store (struct writer *writer, const struct remote_block *b, uint64_t skip,
+       uint64_t size, struct fault *f)
 {
-  uint64_t end = b->offset + b->size;
+  if (size > b->size - skip)
+    size = b->size - skip;
+  if (b->kind == REMOTE_ZERO)
+    return writer_zero (writer, b->offset + skip, size, f);
+  return writer_put (writer, b->offset + skip, b->data + skip, size,
+                     b->digests + skip / DIGEST_BLOCK * DIGEST_SIZE, f);
+}
 
-  for (uint64_t pos = b->offset; pos < end;) {
-    struct remote_block one = { .offset = pos, .size = end - pos };
+/* Store the blocks of B that are new: after a broken connection a range is
+   asked for again, and a frame may hold old blocks and new ones. */
+static int
+range_store (struct range *r, const struct remote_block *b,
+             struct writer *writer, struct fault *f)
+{
+  uint64_t base = (b->offset - r->start) / DIGEST_BLOCK;
+  uint64_t count = DIGEST_BLOCKS (b->size);
 
-    if (one.size > DIGEST_BLOCK)
-      one.size = DIGEST_BLOCK;
-    if (range_mark (r, &one) && writer_zero (writer, pos, one.size, f) < 0)
+  for (uint64_t i = 0; i < count; i++) {
+    uint64_t first = i;
+
+    for (; i < count && !range_has (r, base + i); i++)
+      r->got[(base + i) / 8] |= (uint8_t)(1u << ((base + i) % 8));
+    if (i > first
+        && store (writer, b, first * DIGEST_BLOCK, (i - first) * DIGEST_BLOCK,
+                  f)
+               < 0)
       return -1;
-    pos += one.size;
   }
   return 0;
 }
@@ -185,12 +194,10 @@ handle (struct worker *w, const struct remote_block *b, struct fault *f)
       || b->size > r->length - (b->offset - r->start))
     return fault_set (f, FAULT_PROTO, 0,
                       "the helper sent bytes outside of what was asked for");
-  if (b->kind == REMOTE_ZERO)
-    return put_zeros (writer, r, b, f);
-  if (!range_mark (r, b))
-    return 0;
-  if (writer_put (writer, b->offset, b->data, b->size, b->digests, f) < 0)
+  if (range_store (r, b, writer, f) < 0)
     return -1;
+  if (b->kind == REMOTE_ZERO)
+    return 0;
   report (w, b->size, 0);
   return rest (w, b->size, f);
 }
