@@ -488,16 +488,19 @@ test_packed (void **state)
   struct chain *c = chain_new ();
   struct fault f = FAULT_INIT;
   struct source *src[2];
-  uint8_t out[8 * 1024];
+  uint8_t stored[5 + 4096] = { 0x01, 0x00, 0x10, 0xff, 0xef };
+  uint8_t out[12 * 1024];
   uint64_t at;
 
   (void)state;
+  memset (stored + 5, 0x77, 4096);
   imagefile_backing (top, "low", "qcow2");
   imagefile_data (top, 9, 0xaa);
   imagefile_set (top, 11, 1);
   imagefile_entry (low, 0);
-  at = imagefile_alloc (low, 1) + 3;
+  at = imagefile_alloc (low, 3) + 3;
   imagefile_packed (low, 1, at, imagefile_zlib, imagefile_zlib_size);
+  imagefile_packed (low, 2, at + 4096, stored, sizeof stored);
   src[0] = source_memory (top->data, top->size);
   src[1] = source_memory (low->data, low->size);
   assert_int_equal (chain_add_qcow2 (c, src[0], &expect, &f), 0);
@@ -508,6 +511,7 @@ test_packed (void **state)
 
     assert_int_equal (out[i], sector == 9                  ? 0xaa
                               : sector == 11 || sector < 8 ? 0
+                              : sector >= 16               ? 0x77
                                                            : i % 16);
   }
   assert_int_equal (chain_read (c, 4096 + 1537, out, 100, &f), 0);
