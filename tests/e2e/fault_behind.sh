@@ -129,6 +129,7 @@ false_success ()
   expect "$2" cl backup "$vm"
   says "$vm: "
   says 'is left in place'
+  grep -h "error:\|warning:" "$OUT"
   says 'shut the VM down'
   ctl idle
   listed_points >"$WORK/points.now"

@@ -86,6 +86,10 @@ halt stream backup "$vm"
 on_host kill
 go_on 6
 says "$vm: "
+says 'the next backup of this VM removes it'
+expect 1 cl leftovers
+says "$(ctl extra | sed -n 's/^+ snapshot \([^ ]*\).*/\1/p')"
+[ "$(ctl extra | wc -l)" -eq 1 ] || die "host killed: more is left"
 listed_points >"$WORK/points.now"
 cmp "$WORK/points" "$WORK/points.now" || die "host killed: the points changed"
 on_host start

@@ -172,6 +172,7 @@ class World:
     def settle(self):
         """All faults end."""
         self.ctl('clear-faults')
+        self.ctl('restart', 0)  # it is back
         for name, host in self.hosts.items():
             if not host.pid():
                 host.start()
@@ -342,7 +343,8 @@ class Case:
     def network(self, process):
         host = self.world.hosts[self.random.choice(sorted(self.world.hosts))]
         how = self.random.choice(('drop', 'reset', 'reset', 'link_down',
-                                  'drop_after', 'drop_after_in', 'freeze'))
+                                  'drop_after', 'drop_after_in', 'freeze',
+                                  'kill'))
         args = ()
         if how.startswith('drop_after'):
             args = (self.random.randrange(1, 30) * 1000000,)
@@ -351,8 +353,11 @@ class Case:
         getattr(host, how)(*args)
         self.resume(process)
         time.sleep(for_s)
-        host.thaw()
-        host.heal()
+        if how == 'kill':
+            host.start()
+        else:
+            host.thaw()
+            host.heal()
 
     def tokens(self, _):
         self.say('tokens expire')
