@@ -34,7 +34,7 @@ run (const struct args *args, const struct options *options, struct fault *f)
   };
 
   if (door_settings (options, &settings, f) != 0
-      || settings_need_repository (settings, f) != 0
+      || door_some_place (settings, f) != 0
       || settings_need_engine (settings, f) != 0
       || settings_need_ssh (settings, f) != 0)
     return -1;

@@ -54,6 +54,7 @@ struct checker {
   unsigned failed;
   enum fault_code code; /* of the failures when all have one */
   bool mixed;
+  bool has_key; /* one that can be used */
 };
 
 /* ---- lines ---- */
@@ -107,56 +108,61 @@ fail (struct checker *c, const char *check, struct fault *f)
 
 /* ---- files ---- */
 
-static void
+/* True when it can be used. */
+static bool
 check_key (struct checker *c)
 {
   const char *path = c->settings->ssh.key_file;
   struct fault f = FAULT_INIT;
   CLEANUP_FREE char *text = NULL;
 
-  if (settings_need_ssh (c->settings, &f) != 0) {
-    fail (c, "ssh key", &f);
-    return;
-  }
-  text = guarded_read (path, KEY_FILE_MAX, 077, NULL, &f);
-  if (text == NULL) {
-    fail (c, "ssh key", &f);
-    return;
-  }
-  if (strstr (text, "PRIVATE KEY-----") == NULL) {
+  if (settings_need_ssh (c->settings, &f) == 0)
+    text = guarded_read (path, KEY_FILE_MAX, 077, NULL, &f);
+  if (text != NULL && strstr (text, "PRIVATE KEY-----") == NULL)
     fault_set (&f, FAULT_CONF, 0,
-               "%s: holds no private key in OpenSSH or PEM "
-               "form",
-               path);
-    fail (c, "ssh key", &f);
-  }
-  else {
+               "%s: holds no private key in OpenSSH or PEM form", path);
+  if (text != NULL)
+    explicit_bzero (text, strlen (text));
+  if (f.code == FAULT_NONE) {
     note (c, STATE_OK, "ssh key", "%s", path);
+    return true;
   }
-  explicit_bzero (text, strlen (text));
+  if (f.code == FAULT_NOTFOUND) {
+    f.code = FAULT_CONF;
+    fault_append (&f,
+                  "; make one: ssh-keygen -t ed25519 -N '' -f %s, and bring it "
+                  "to each host: ssh-copy-id -i %s %s@HOST",
+                  path, path, c->settings->ssh.user);
+  }
+  fail (c, "ssh key", &f);
+  return false;
 }
 
-static void
+static bool
 check_ca (struct checker *c)
 {
   const char *path = c->settings->engine.ca_file;
+  const char *url = c->settings->engine.url;
   struct fault f = FAULT_INIT;
   CLEANUP_FREE char *text = NULL;
 
   text = guarded_read (path, CA_FILE_MAX, 022, NULL, &f);
-  if (text == NULL) {
-    fail (c, "ca file", &f);
-    return;
+  if (text != NULL && strstr (text, "-----BEGIN CERTIFICATE-----") == NULL)
+    fault_set (&f, FAULT_CONF, 0, "%s: holds no certificate in PEM form", path);
+  if (f.code == FAULT_NONE) {
+    note (c, STATE_OK, "ca file", "%s", path);
+    return true;
   }
-  if (strstr (text, "-----BEGIN CERTIFICATE-----") == NULL) {
-    fault_set (&f, FAULT_CONF, 0,
-               "%s: holds no certificate in PEM form; fetch the engine's CA "
-               "as chainlift.conf(5) says",
-               path);
-    fail (c, "ca file", &f);
-    return;
+  if (f.code == FAULT_NOTFOUND || text != NULL) {
+    f.code = FAULT_CONF;
+    fault_append (&f,
+                  "; fetch it: curl -ko %s '%s/services/pki-resource?"
+                  "resource=ca-certificate&format=X509-PEM-CA' and compare its "
+                  "fingerprint with the engine's own",
+                  path, url != NULL ? url : "https://ENGINE/ovirt-engine");
   }
-  note (c, STATE_OK, "ca file", "%s", path);
+  fail (c, "ca file", &f);
+  return false;
 }
 
 static bool
@@ -212,23 +218,16 @@ check_use (struct checker *c)
 /* ---- the repository ---- */
 
 static void
-check_absent (struct checker *c, struct fault *f)
+check_absent (struct checker *c)
 {
-  const char *path = c->settings->repository;
-  CLEANUP_FREE char *parent = xstrdup (path);
-  char *slash = strrchr (parent, '/');
+  struct fault f = FAULT_INIT;
 
-  if (slash != parent)
-    *slash = '\0';
+  if (door_new_place (c->settings, &f) != 0)
+    fail (c, "repository", &f);
   else
-    slash[1] = '\0';
-  if (access (path, W_OK) == 0 || access (parent, W_OK) == 0) {
     note (c, STATE_WARNING, "repository",
-          "%s: there is none yet; the first backup makes it", path);
-    fault_reset (f);
-    return;
-  }
-  fail (c, "repository", f);
+          "%s: there is none yet; the first backup makes it",
+          c->settings->repository);
 }
 
 static void
@@ -270,7 +269,7 @@ check_repository (struct checker *c)
 
   if (door_place (c->settings, &place, &f) != 0) {
     if (f.code == FAULT_NOTFOUND)
-      check_absent (c, &f);
+      check_absent (c);
     else
       fail (c, "repository", &f);
     return;
@@ -322,24 +321,29 @@ check_vms (struct checker *c, const struct vm_list *vms)
           "the engine shows none; does %s have a role on them?",
           c->settings->engine.user);
   else
-    note (c, STATE_OK, "vms", "%zu with %zu disks", vms->count, disks);
+    note (c, STATE_OK, "vms", "%zu with %zu disk%s", vms->count, disks,
+          disks == 1 ? "" : "s");
 }
 
+/* Only vdsm and who may become it read the volumes. */
 static void
 tell_host (struct checker *c, const struct host *host,
            const struct site_lane *lane)
 {
   const struct msg_welcome *w = remote_welcome (lane->remote);
-  bool able = (w->flags & MSG_WELCOME_ROOT) != 0 || w->uid == VDSM_UID;
+  struct fault f = FAULT_INIT;
 
-  if (able)
+  if ((w->flags & MSG_WELCOME_ROOT) != 0 || w->uid == VDSM_UID) {
     note (c, STATE_OK, "host", "%s: %s, helper runs as uid %u on Linux %s",
           host->name, conn_cipher (lane->conn), w->uid, w->kernel);
-  else
-    note (c, STATE_WARNING, "host",
-          "%s: the helper runs as uid %u and can not become vdsm; set "
-          "ssh.sudo = true",
-          host->name, w->uid);
+    return;
+  }
+  fault_set (&f, FAULT_CONF, 0,
+             "%s: the helper runs as uid %u and can not become vdsm, so no "
+             "backup can read a disk; set ssh.sudo = true with the line for "
+             "sudoers of chainlift-remote(8), or ssh.user = \"root\"",
+             host->name, w->uid);
+  fail (c, "host", &f);
 }
 
 static void
@@ -412,17 +416,24 @@ check_inventory (struct checker *c, struct engine *engine, struct fault *f)
     check_domains (c, domains);
   if (host_list (engine, &hosts, &own) != 0)
     fail (c, "host", &own);
-  else if (c->settings->ssh.key_file != NULL)
+  else if (!c->has_key)
+    note (c, STATE_SKIPPED, "host", "needs the SSH key");
+  else
     return check_hosts (c, hosts, f);
   return cancel_check (f);
 }
 
+/* What a fault that was told already would only repeat is not tried. */
 static int
-check_engine (struct checker *c, struct fault *f)
+check_engine (struct checker *c, bool ca, struct fault *f)
 {
   CLEANUP (login_close) struct engine *engine = NULL;
   struct fault own = FAULT_INIT;
 
+  if (!ca) {
+    note (c, STATE_SKIPPED, "engine", "needs the CA file");
+    return 0;
+  }
   if (door_engine (c->settings, &engine, &own) != 0) {
     fail (c, "engine", &own);
     return cancel_check (f);
@@ -439,6 +450,7 @@ run (const struct args *args, const struct options *options, struct fault *f)
 {
   CLEANUP (settings_free) struct settings *settings = NULL;
   struct checker c = { .options = options };
+  bool ca;
 
   (void)args;
   if (door_settings (options, &settings, f) != 0)
@@ -446,11 +458,11 @@ run (const struct args *args, const struct options *options, struct fault *f)
   c.settings = settings;
   note (&c, STATE_OK, "settings", "%s", settings->file);
   check_use (&c);
-  check_key (&c);
-  check_ca (&c);
+  c.has_key = check_key (&c);
+  ca = check_ca (&c);
   check_programs (&c);
   check_repository (&c);
-  if (check_engine (&c, f) != 0)
+  if (check_engine (&c, ca, f) != 0)
     return -1;
   if (c.failed == 0)
     return 0;

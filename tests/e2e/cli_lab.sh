@@ -50,7 +50,25 @@ wrong "s,password_file = .*,password_file = \"$WORK/password\";," 3 \
 ssh-keygen -q -t ed25519 -N '' -f "$WORK/key"
 wrong "s,key_file = .*,key_file = \"$WORK/key\";," 4 'failed   host'
 wrong "s,repository = .*,repository = \"/nowhere/repo\";," 11 \
-  'failed   repository'
+  'open repository /nowhere/repo: its parent folder is missing: mkdir -p /nowh'
+says 'failed   repository'
+sed 's,repository = .*,repository = "/nowhere/repo";,' "$LAB_CONF" \
+  >"$LAB/wrong.conf"
+expect 11 "$BUILD/src/chainlift" -c "$LAB/wrong.conf" backup web01
+says 'its parent folder is missing: mkdir -p /nowhere'
+mkdir "$WORK/full"
+touch "$WORK/full/x"
+wrong "s,repository = .*,repository = \"$WORK/full\";," 2 'failed   repository'
+said=$(sed -n 's/^failed   repository *//p' "$OUT")
+expect 2 "$BUILD/src/chainlift" -c "$LAB/wrong.conf" backup web01
+says "$said"
+wrong "s,ca_file = .*,ca_file = \"/nowhere/ca\";," 3 'fetch it: curl -ko /now'
+says 'skipped  engine'
+wrong "s,key_file = .*,key_file = \"/nowhere/key\";," 3 'make one: ssh-keygen'
+wrong "s,password_file = .*,password_file = \"/nowhere/pw\";," 3 \
+  'write the password into it'
+wrong 's,^\( *\)user = "root".*,\1user = "backup";,' 3 'set ssh.sudo = true with'
+[ "$(grep -c '^failed   host' "$OUT")" -eq 2 ] || die "not two hosts failed"
 printf '%s\n' 'hosts = ( { name = "h9"; } );' >"$WORK/more"
 wrong "\$r $WORK/more" 0 'h9: stands in hosts but the engine does not know it'
 rm "$LAB/wrong.conf"
