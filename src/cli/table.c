@@ -9,9 +9,11 @@
 #include "base/xmem.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "cli/utf8.h"
 
 #define GAP 2         /* blanks between columns */
 #define ELASTIC_MIN 8 /* an elastic column keeps so many */
+#define WRAP_MIN 32   /* and one that wraps */
 
 struct table {
   const struct table_column *columns;
@@ -80,10 +82,17 @@ natural_widths (const struct table *t, size_t *widths)
   return total;
 }
 
-/* Take EXCESS columns away, always from the widest elastic one. */
+/* Take EXCESS columns away: from the last one while it may wrap, then always
+   from the widest elastic one. */
 static void
 shrink (const struct table *t, size_t *widths, size_t excess)
 {
+  size_t last = t->column_count - 1;
+
+  for (; excess > 0 && t->columns[last].align == TABLE_WRAP
+         && widths[last] > WRAP_MIN;
+       excess--)
+    widths[last]--;
   for (; excess > 0; excess--) {
     size_t widest = t->column_count;
 
@@ -96,6 +105,48 @@ shrink (const struct table *t, size_t *widths, size_t excess)
       return;
     widths[widest]--;
   }
+}
+
+/* Bytes of TEXT for a line of WIDTH columns: to a blank, if there is one. */
+static size_t
+fitting (const char *text, size_t width)
+{
+  size_t columns = 0;
+  size_t blank = 0;
+  size_t at = 0;
+  size_t n;
+
+  for (; text[at] != '\0'; at += n) {
+    columns += (size_t)utf8_columns (utf8_next (text + at, &n));
+    if (text[at] == ' ')
+      blank = at;
+    if (columns > width)
+      return blank > 0 ? blank : at > 0 ? at : n;
+  }
+  return at;
+}
+
+static void
+print_wrapped (FILE *stream, const char *text, size_t width, size_t indent)
+{
+  size_t n = fitting (text, width);
+
+  while (text[n] != '\0') {
+    fprintf (stream, "%.*s\n%*s", (int)n, text, (int)indent, "");
+    text += n + strspn (text + n, " ");
+    n = fitting (text, width);
+  }
+  fprintf (stream, "%s\n", text);
+}
+
+static size_t
+sum_before (const size_t *widths, size_t column)
+{
+  size_t sum = 0;
+
+  for (size_t c = 0; c < column; c++)
+    sum += widths[c] + GAP;
+  return sum;
 }
 
 static void
@@ -129,7 +180,10 @@ table_print (const struct table *t, FILE *stream, unsigned width)
   for (size_t i = 0; i < t->cell_count; i++) {
     size_t c = i % t->column_count;
 
-    print_cell (t, stream, c, t->cells[i], widths[c]);
+    if (t->columns[c].align == TABLE_WRAP)
+      print_wrapped (stream, t->cells[i], widths[c], sum_before (widths, c));
+    else
+      print_cell (t, stream, c, t->cells[i], widths[c]);
   }
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A table of text: the header, then rows; columns as wide as their widest
-   cell.  Where that is wider than the terminal, the columns that were marked
-   as elastic are cut (with an ellipsis) until it fits. */
+   cell.  Where that is wider than the terminal, a last column that may wrap
+   does, then the columns that were marked as elastic are cut (with an
+   ellipsis) until it fits. */
 #ifndef TABLE_H
 #define TABLE_H
 
@@ -17,6 +18,7 @@ enum table_align {
   TABLE_LEFT = 0,
   TABLE_RIGHT = 1,
   TABLE_ELASTIC = 2, /* left, and may be cut */
+  TABLE_WRAP = 3,    /* the last one: goes on below itself */
 };
 
 struct table_column {

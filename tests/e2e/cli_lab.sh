@@ -203,5 +203,21 @@ expect 1 cl verify --quick
 says '4 good, 1 bad'
 cp "$WORK/manifest" "$dir/manifest"
 
+# What a killed run left: the names of things, on a terminal too.
+halt stream backup web01
+kill -KILL "$HALTED"
+wait "$HALTED" || true
+HALTED=
+expect 1 cl leftovers
+cp "$OUT" "$WORK/left"
+grep -Eq '^snapshot  web01  [0-9a-f]{8}  ours  .*the next backup of this VM' \
+  "$WORK/left" || die "no snapshot by name"
+grep -Eq '^draft     web01  ' "$WORK/left" || die "no draft by name"
+script -qec "stty cols 80 rows 24; $BUILD/src/chainlift -c $LAB_CONF leftovers" \
+  "$WORK/typescript" >/dev/null </dev/null || true
+grep -q 'of this VM' "$WORK/typescript" || die "nothing on a terminal"
+tr -d '\r' <"$WORK/typescript" | grep -v '^Script' \
+  | awk 'length > 80 { exit 1 }' || die "wider than 80 columns"
+expect 0 cl backup web01
 expect 0 cl leftovers
 clean

@@ -271,6 +271,42 @@ test_table (void **state)
                               "         5  -\n");
 }
 
+static void
+test_wrap (void **state)
+{
+  static const struct table_column columns[] = {
+    { "KIND", TABLE_LEFT },
+    { "OF", TABLE_ELASTIC },
+    { "NEXT STEP", TABLE_WRAP },
+  };
+  CLEANUP (table_free) struct table *t = table_new (columns, 3);
+  CLEANUP_FREE char *text = NULL;
+  size_t size = 0;
+  FILE *stream = open_memstream (&text, &size);
+
+  (void)state;
+  assert_non_null (stream);
+  table_cell (t, "disk");
+  table_cell (t, "web1");
+  table_cell (t, "of a restore that did not end: remove it in the engine");
+  table_cell (t, "vm");
+  table_cell (t, "b");
+  table_cell (t, "0123456789012345678901234567890123456789");
+  table_print (t, stream, 48);
+  table_print (t, stream, 0);
+  fclose (stream);
+  assert_string_equal (
+      text,
+      "KIND  OF    NEXT STEP\n"
+      "disk  web1  of a restore that did not end:\n"
+      "            remove it in the engine\n"
+      "vm    b     012345678901234567890123456789012345\n"
+      "            6789\n"
+      "KIND  OF    NEXT STEP\n"
+      "disk  web1  of a restore that did not end: remove it in the engine\n"
+      "vm    b     0123456789012345678901234567890123456789\n");
+}
+
 int
 main (void)
 {
@@ -278,7 +314,7 @@ main (void)
     cmocka_unit_test (test_sizes),      cmocka_unit_test (test_durations),
     cmocka_unit_test (test_time),       cmocka_unit_test (test_json),
     cmocka_unit_test (test_json_limit), cmocka_unit_test (test_clean),
-    cmocka_unit_test (test_table),
+    cmocka_unit_test (test_table),      cmocka_unit_test (test_wrap),
   };
 
   setlocale (LC_CTYPE, "C.UTF-8");
