@@ -107,6 +107,13 @@ is db01 db_log 'increment on *'
 [ -z "$(reason db01 db_system)" ] || die 'the removed disk is there'
 night 6
 is db01 db_new 'increment on *'
+# Through all of these chains, also over the place where a parent ends.
+for vm in odd db01; do
+  point=$(latest "$vm")
+  prove point "$point"
+  expect 0 cl restore "$point" --as "$vm-6"
+  prove vm "$point" "$vm-6"
+done
 
 # The kept snapshot is lost; it is no longer marked as ours.
 ctl remove-snapshot snaps "$(ours snaps)"

@@ -1,21 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 # SIGKILL of the controller and of the helper in each phase of a backup: no
 # wrong point is listed, no helper stays, what is left in the engine is what
-# `leftovers` lists, the next run works and cleans up.
+# `leftovers` lists, the next run works and cleans up.  With KEEP=1 the backups
+# are increments, and one snapshot stays.
 . "$(dirname "$0")/lib.sh"
 
 lab_up --vms small
 vm=$(ctl inventory | jq -r '.vms[] | select(.attachments != {}) | .name' \
   | head -n 1)
 
+KEEP=${KEEP:-}
+[ -z "$KEEP" ] || settings 'snapshot: { keep = true; };'
 expect 0 cl backup "$vm"
+
+# The snapshot of the newest point is no leftover when it is kept.
+but_kept ()
+{
+  kept=none
+  [ -z "$KEEP" ] || kept=$(cl --json show "$(latest "$vm")" \
+    | jq -r '.. | .snapshot_id? // empty' | head -n 1)
+  grep -vF -- "${kept:-none}" || true
+}
+
+nothing_left ()
+{
+  [ -n "$KEEP" ] || { clean; return; }
+  ctl idle >/dev/null
+  sh "$TOP/tests/lab/lab.sh" residue "$LAB" | but_kept >"$WORK/residue"
+  [ ! -s "$WORK/residue" ] || die "left behind: $(cat "$WORK/residue")"
+  left=$(find "$LAB_REPO/tmp" "$LAB_REPO/journal" -mindepth 1)
+  [ -z "$left" ] || die "left in the repository: $left"
+}
 
 # Objects of ours in the engine, by the lab and by the tool.
 engine_extra ()
 {
   ctl idle >/dev/null
   ctl extra | sed -n 's/^+ \([a-z]*\) \([^ ]*\).*/\1 \2/p' \
-    | grep -v '^attachment' | sort
+    | grep -v '^attachment' | but_kept | sort
 }
 
 listed ()
@@ -49,7 +71,9 @@ after_death ()
   point=$(latest "$vm")
   prove image "$point" || die "$1: the next point is wrong"
   echo "$point" >>"$WORK/proven"
-  clean
+  [ -z "$KEEP" ] || cl --json show "$point" | grep -q 'increment on' \
+    || die "$1: the next point is no increment"
+  nothing_left
   echo "ok: $1"
 }
 
@@ -76,7 +100,7 @@ helper ()
   grep -q "error: $vm: disk .*host h" "$OUT" || die "helper killed at $1: no error names the VM"
   engine_extra >"$WORK/extra"
   [ ! -s "$WORK/extra" ] || die "helper killed at $1: left in the engine"
-  clean
+  nothing_left
   after_death "helper killed at $1"
 }
 
