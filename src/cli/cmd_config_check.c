@@ -200,10 +200,9 @@ check_use (struct checker *c)
   const struct settings_retention *r = &s->retention;
   struct fault f = FAULT_INIT;
 
-  if (s->snapshot.keep || s->snapshot.guard != SETTINGS_GUARD_NONE) {
+  if (s->snapshot.guard != SETTINGS_GUARD_NONE) {
     fault_set (&f, FAULT_CONF, 0,
-               "%s: snapshot.keep and snapshot.guard are not supported by "
-               "this version; remove them",
+               "%s: snapshot.guard is not supported by this version; remove it",
                s->file);
     fail (c, "settings", &f);
   }

@@ -122,22 +122,26 @@ reason_of (const struct verify_disk *d)
   return text;
 }
 
+/* TOLD: what stands on stderr, which is not said again. */
 static void
-print_disk (const struct verify_disk *d)
+print_disk (const struct verify_disk *d, const char *told)
 {
   CLEANUP_FREE char *reason = output_clean (reason_of (d));
   CLEANUP_FREE char *alias = output_clean (d->alias != NULL ? d->alias : d->id);
+  bool again = told != NULL && strstr (told, reason_of (d)) != NULL;
   bool undecoded = strncmp (d->decoder, NO_DECODER, sizeof NO_DECODER - 1) == 0;
   char data[OUTPUT_WORD_SIZE];
 
   output_size (d->data, data);
   if (d->good)
-    printf ("  %s: good: %" PRIu64 " blocks (%s), %s%s\n", alias, d->blocks,
-            data, undecoded ? "not decoded: " : "decoded by ",
+    printf ("  %s: good: %" PRIu64 " block%s (%s), %s%s\n", alias, d->blocks,
+            d->blocks == 1 ? "" : "s", data,
+            undecoded ? "not decoded: " : "decoded by ",
             d->decoder + (undecoded ? sizeof NO_DECODER - 1 : 0));
   else
-    printf ("  %s: BAD: %" PRIu64 " of %" PRIu64 " blocks (%s): %s\n", alias,
-            d->bad, d->blocks, data, reason);
+    printf ("  %s: BAD: %" PRIu64 " of %" PRIu64 " block%s (%s)%s%s\n", alias,
+            d->bad, d->blocks, d->blocks == 1 ? "" : "s", data,
+            again ? "" : ": ", again ? "" : reason);
 }
 
 static void
@@ -152,8 +156,23 @@ print_text (void *opaque)
   output_duration (o->duration_ms, duration);
   printf ("%s: %s, %s\n", name, o->fault == NULL ? "good" : "BAD", duration);
   for (size_t i = 0; i < o->report->disk_count; i++)
-    print_disk (&o->report->disks[i]);
+    print_disk (&o->report->disks[i], o->fault != NULL ? o->fault->text : NULL);
   fflush (stdout);
+}
+
+/* The fault names VM and point, which the line begins with. */
+static void
+log_bad (const char *name, const struct point *point, const struct fault *f)
+{
+  const char *text = f->text;
+  const char *at = strstr (text, point->name);
+
+  if (strncmp (text, "VM ", 3) == 0 && at != NULL) {
+    at += strlen (point->name);
+    if (strncmp (at, ": ", 2) == 0)
+      text = at + 2;
+  }
+  log_error ("%s: %s", name, text);
 }
 
 /* One point to its end; -1 only when the user stops. */
@@ -179,7 +198,7 @@ verify_one (struct job *job, const struct point *point, struct fault *f)
     result.state = OBSERVER_FAILED;
     result.fault = &own;
     outcome.fault = &own;
-    log_error ("%s: %s", name, own.text);
+    log_bad (name, point, &own);
   }
   outcome.duration_ms = stamp_mono_ms () - begin;
   progress_around (job->progress, job->options->json ? print_json : print_text,

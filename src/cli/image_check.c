@@ -85,8 +85,9 @@ print_text (const char *path, const struct qcow2_header *h,
             "writes)\n",
             path);
   if (r->leaked > 0)
-    printf ("%s: %" PRIu64 " clusters are leaked; they only waste room\n", path,
-            r->leaked);
+    printf ("%s: %" PRIu64 " %s\n", path, r->leaked,
+            r->leaked == 1 ? "cluster is leaked; it only wastes room"
+                           : "clusters are leaked; they only waste room");
   if (r->wrong == 0 && r->flags == 0)
     printf ("%s: sound\n", path);
 }

@@ -229,8 +229,9 @@ static void
 result_text (struct report *r, const struct observer_result *result)
 {
   const char *name = result->vm_name != NULL ? result->vm_name : "";
-  const char *as
-      = result->new_vm_name != NULL ? result->new_vm_name : result->point;
+  bool is_new = result->new_vm_name != NULL;
+  const char *from = is_new && result->point != NULL ? result->point : name;
+  const char *as = is_new ? result->new_vm_name : result->point;
   CLEANUP_FREE char *text = NULL;
   char amounts[6 * OUTPUT_WORD_SIZE];
 
@@ -251,7 +252,7 @@ result_text (struct report *r, const struct observer_result *result)
       text = file_text (r, result, amounts);
     else
       text
-          = xasprintf ("%s: %s%s%s: %s", name, r->verb,
+          = xasprintf ("%s: %s%s%s: %s", from, r->verb,
                        as != NULL ? " as " : "", as != NULL ? as : "", amounts);
     break;
   }

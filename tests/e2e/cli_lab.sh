@@ -201,6 +201,9 @@ says damaged
 expect 13 cl show "$point"
 expect 1 cl verify --quick
 says '4 good, 1 bad'
+settings 'snapshot: { keep = true; };'
+expect 0 cl config-check
+settings ''
 cp "$WORK/manifest" "$dir/manifest"
 
 # What a killed run left: the names of things, on a terminal too.
