@@ -152,16 +152,31 @@ state_name (enum observer_state state)
   return "failed";
 }
 
+/* The VM that a result is of; a restore calls by vm_name the new one. */
+static char *
+vm_of (const struct report *r, const struct observer_result *result)
+{
+  const char *at = result->new_vm_name != NULL && result->point != NULL
+                       ? strrchr (result->point, '@')
+                       : NULL;
+  const char *name = r->file != NULL ? r->file->vm : result->vm_name;
+
+  if (at != NULL)
+    return xstrndup (result->point, (size_t)(at - result->point));
+  return name != NULL ? xstrdup (name) : NULL;
+}
+
 static void
 result_json (struct report *r, const struct observer_result *result)
 {
   const struct report_file *file = r->file;
+  CLEANUP_FREE char *vm = vm_of (r, result);
   struct json j;
 
   json_begin (&j, "result");
   json_string (&j, "state", state_name (result->state));
   json_string (&j, "vm_id", file != NULL ? file->vm_id : result->vm_id);
-  json_string (&j, "vm", file != NULL ? file->vm : result->vm_name);
+  json_string (&j, "vm", vm);
   json_string (&j, "point",
                file != NULL && file->point != NULL ? file->point
                                                    : result->point);

@@ -192,6 +192,14 @@ expect 2 cl --json restore "$point" --disk web01_Disk1 --to -
 expect 11 cl restore "$point" --disk none --to "$WORK/b.raw"
 [ ! -e "$WORK/b.raw" ] || die "a file is left"
 
+# As a new VM: the line and the object name what it was and what it became.
+expect 0 cl restore "$point" --as web01-copy
+says "$point: restored as web01-copy: 1 disk of "
+json result restore web01@latest --as web01-again
+fits '[.[] | select(.type == "result")][0] | .vm == "web01"
+  and .new_vm == "web01-again" and (.point | test("^web01@2.*Z"))'
+ctl baseline >/dev/null # these are meant to stay
+
 # A damaged manifest is told, and is no other point instead.
 dir=$(find "$LAB_REPO/vms" -name "${point#*@}")
 cp "$dir/manifest" "$WORK/manifest"
