@@ -535,6 +535,7 @@ restore_free (struct restore *r)
   }
   free (r->targets);
   free (r->ovf);
+  free (r->point_text);
   lease_drop (r->lease);
   point_free (r->point);
   quota_free (r->quota);

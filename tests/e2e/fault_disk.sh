@@ -30,7 +30,7 @@ no_repo ()
 
 small_repo 48m
 row 'too small for what is to come' 10 "$vm: " "$WORK/disk/repo" \
-  'MiB are free' 'make room' -- cl backup "$vm"
+  'MiB are free' 'remove old points' -- cl backup "$vm"
 no_repo
 small_repo 256m
 halt stream:2 backup "$vm"
@@ -89,7 +89,7 @@ row 'restore to a file: it exists' 2 "$WORK/target/disk" -- \
 [ "$(cat "$WORK/target/disk")" = precious ] || die "a file was overwritten"
 row 'restore to a file: no folder' 9 "$WORK/none/disk" -- \
   cl restore "$point" --disk web01_Disk1 --to "$WORK/none/disk"
-row 'restore to a file: no such disk' 11 nodisk 'chainlift show' -- \
+row 'restore to a file: no such disk' 11 nodisk web01_Disk1 -- \
   cl restore "$point" --disk nodisk --to "$WORK/target/new"
 for form in raw qcow2; do
   got=$({
@@ -100,10 +100,9 @@ for form in raw qcow2; do
   } | head -c 100000 | wc -c; cat "$WORK/status")
   # shellcheck disable=SC2086
   set -- $got
-  [ "$1 $2" = '100000 9' ] || die "closed pipe: $1 bytes, exit $2"
-  says 'Broken pipe'
+  [ "$1 $2" = '100000 141' ] || die "closed pipe: $1 bytes, exit $2"
 done
-echo "ok: restore to a pipe that is closed: $(tail -n 1 "$OUT")"
+echo 'ok: restore to a pipe that is closed'
 
 # Damage.
 folder=$(find "$LAB_REPO/vms" -mindepth 2 -maxdepth 2 -name "${point#*@}")
