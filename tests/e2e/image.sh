@@ -31,7 +31,7 @@ expect 2 image flatten top again
 says 'has the backing file "base"; add --follow-backing'
 [ ! -e again ]
 expect 2 image flatten --follow-backing top got
-says 'create got: File exists'
+says 'got exists already: nothing is overwritten'
 over "../chain/base" qcow2
 expect 0 image flatten --follow-backing top - && cmp "$OUT" want
 for name in "$PWD/base" ./base ../other/base ../chain/../chain/base \
@@ -111,6 +111,6 @@ cp base damaged
 printf '\0\1' | dd of=damaged bs=1 seek=$((0x20010)) conv=notrunc status=none
 truncate -s 1M damaged
 expect 0 image check damaged
-says 'are leaked; they only waste room'
+says '1 cluster is leaked; it only wastes room'
 expect 0 image check base
 says ': sound'
