@@ -309,12 +309,12 @@ check_room (struct vmjob *j, uint64_t needed, struct fault *f)
   if (room >= SPARE_BYTES && room - SPARE_BYTES >= needed)
     return 0;
   return fault_set (f, FAULT_SPACE, 0,
-                    "repository %s: %" PRIu64 " MiB are free; up to %" PRIu64
-                    " MiB of data are to come and %" PRIu64
-                    " MiB stay free: enlarge it, or remove old points as "
-                    "chainlift-repository(5) says",
-                    place_path (j->site->place), room >> 20, needed >> 20,
-                    SPARE_BYTES >> 20);
+                    "repository %s: %" PRIu64 " MiB are free, %" PRIu64
+                    " MiB are needed (%" PRIu64
+                    " MiB of them stay free): enlarge it, or remove old points "
+                    "as chainlift-repository(5) says",
+                    place_path (j->site->place), room >> 20,
+                    (needed + SPARE_BYTES) >> 20, SPARE_BYTES >> 20);
 }
 
 static int
