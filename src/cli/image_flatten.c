@@ -27,7 +27,8 @@
 
 #define CLUSTER_BITS 16
 #define CLUSTER (UINT64_C (1) << CLUSTER_BITS)
-#define THREADS_MAX 4
+/* Requests at once that keep a disk busy. */
+#define THREADS 4
 
 _Static_assert(CLUSTER == IMAGE_COPY_BLOCK, "blocks are clusters");
 
@@ -231,14 +232,6 @@ lay_out (void *opaque, uint64_t start, uint64_t end, struct fault *f)
                           ((end + CLUSTER - 1) >> CLUSTER_BITS) - first, f);
 }
 
-static unsigned
-thread_count (void)
-{
-  long n = sysconf (_SC_NPROCESSORS_ONLN);
-
-  return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
-}
-
 static int
 flatten_raw (struct image_open *o, struct form *form, struct fault *f)
 {
@@ -252,7 +245,7 @@ flatten_raw (struct image_open *o, struct form *form, struct fault *f)
     return image_copy (o, 1, put_device, form, f) < 0
                ? -1
                : zero_range (t, t->written, form->size, f);
-  if (image_copy (o, thread_count (), put_sparse, form, f) < 0)
+  if (image_copy (o, THREADS, put_sparse, form, f) < 0)
     return -1;
   if (ftruncate (t->fd, (off_t)form->size) < 0)
     return fault_set (f, FAULT_IO, errno, "set size of %s", t->path);
@@ -266,7 +259,7 @@ flatten_placed (struct image_open *o, struct form *form,
   struct target *t = form->target;
 
   if (placer_new (params, &form->placer, f) < 0
-      || image_copy (o, thread_count (), put_sparse, form, f) < 0
+      || image_copy (o, THREADS, put_sparse, form, f) < 0
       || placer_write_tables (form->placer, write_at, t, NULL, f) < 0
       || fdio_fsync (t->fd, t->path, f) < 0)
     return -1;

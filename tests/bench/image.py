@@ -127,8 +127,21 @@ def bench_flatten(where, result):
     os.remove(out)
 
 
+def go_first():
+    """Other load of the machine must not decide: all that is measured here, ours
+    and QEMU's, runs before it (root only)."""
+    if os.getpid() != os.getpgrp():
+        os.setsid()  # a group of processes of its own
+    try:
+        with open('/proc/self/autogroup', 'w') as out:
+            out.write('-15')
+    except OSError:
+        pass
+
+
 def main(options):
     result = {}
+    go_first()
     # Tables in cache and the chain on tmpfs; the large files are holes.
     where = tempfile.mkdtemp(dir='/dev/shm')
     try:

@@ -15,4 +15,4 @@ setup_build build-bench CFLAGS=-O2 >/dev/null || exit 1
 BUILD=${BUILD:-$TOP/build-bench}
 PYTHONDONTWRITEBYTECODE=1
 export BUILD PYTHONDONTWRITEBYTECODE
-exec /usr/bin/python3 "$TOP/tests/bench/image.py" "$@"
+/usr/bin/python3 "$TOP/tests/bench/image.py" "$@"
