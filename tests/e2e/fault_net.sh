@@ -41,12 +41,6 @@ wait_until 60 grep -q 'trying again' "$OUT"
 on_host heal
 ended 0
 done_well 'connection reset'
-on_host reset-after 3000000
-begin backup "$vm"
-wait_until 60 grep -q 'trying again' "$OUT"
-on_host heal
-ended 0
-done_well 'sshd dies in the middle'
 on_host drop-after 3000000
 begin backup "$vm"
 wait_until 60 grep -q 'trying again' "$OUT"
