@@ -307,8 +307,9 @@ worker_main (void *opaque)
   log_context (sh->stream->progress->vm_name);
   if (w->index > 0 && lane_prepare (w, &f) < 0) {
     /* The others do its work. */
-    log_warn ("disk %s: stream %u is not used: %s", sh->stream->progress->alias,
-              w->index, f.text);
+    if (f.code != FAULT_CANCELLED)
+      log_warn ("disk %s: stream %u is not used: %s",
+                sh->stream->progress->alias, w->index, f.text);
     site_lane_drop (sh->stream->site, w->lane);
     return NULL;
   }

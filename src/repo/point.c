@@ -375,8 +375,8 @@ find_back (const struct place *p, const char *vm_id, size_t back,
   int rc = vm_points (p, vm_id, &names, f);
 
   if (rc == 0 && back >= names.count)
-    rc = fault_set (f, FAULT_NOTFOUND, 0, "VM %s has only %zu points", vm_id,
-                    names.count);
+    rc = fault_set (f, FAULT_NOTFOUND, 0, "VM %s has only %zu point%s", vm_id,
+                    names.count, names.count == 1 ? "" : "s");
   if (rc == 0)
     rc = point_open (p, vm_id, names.names[back], out, f);
   names_reset (&names);
