@@ -43,7 +43,11 @@ case_add ()
 case_run ()
 {
   [ -f "$work/list" ] || return 0
-  xargs -P "$1" -L 1 sh tests/case.sh "$tally" <"$work/list"
+  wanted=$(($(wc -l <"$tally") + $(wc -l <"$work/list")))
+  xargs -P "$1" -L 1 sh tests/case.sh "$tally" <"$work/list" \
+    || fail "check.sh" "a case could not be run"
+  [ "$(wc -l <"$tally")" -ge "$wanted" ] \
+    || fail "check.sh" "a case of the list has no result"
   rm "$work/list"
 }
 

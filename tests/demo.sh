@@ -59,8 +59,15 @@ point=$(chainlift --config "$LAB_CONF" --json points "$vm" \
 
 step "Nothing is left behind"
 chainlift --config "$LAB_CONF" leftovers
-left=$(sh tests/lab/lab.sh residue "$LAB" | grep -v "$vm-copy" \
+# The restored VM and its disk are all that there may be.
+sh tests/lab/lab.sh residue "$LAB" >"$WORK/left" 2>"$WORK/errors" || true
+[ ! -s "$WORK/errors" ] && grep -q "vm .*($vm-copy)" "$WORK/left" || {
+  cat "$WORK/errors"
+  exit 1
+}
+left=$(grep -v "($vm-copy)" "$WORK/left" \
   | grep -Ev '^engine: \+ (disk|attachment) ' || true)
 [ -z "$left" ] || { echo "$left"; exit 1; }
+[ "$(grep -c '^engine: + disk ' "$WORK/left")" -eq 1 ] || exit 1
 echo "no snapshot, no process, no file on engine, hosts and storage"
 printf '\nThe restored VM is the VM.  Everything that this made is removed now.\n'

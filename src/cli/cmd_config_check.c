@@ -206,6 +206,13 @@ check_use (struct checker *c)
                s->file);
     fail (c, "settings", &f);
   }
+  if (s->snapshot.quiesce != SETTINGS_QUIESCE_AUTO) {
+    fault_set (&f, FAULT_CONF, 0,
+               "%s: snapshot.quiesce = \"require\" is not supported by this "
+               "version; remove it",
+               s->file);
+    fail (c, "settings", &f);
+  }
   if (r->last + r->daily + r->weekly + r->monthly + r->yearly > 0)
     note (c, STATE_WARNING, "settings",
           "retention: this version removes no points");

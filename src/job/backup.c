@@ -42,6 +42,10 @@ check_supported (const struct settings *s, struct fault *f)
 
   if (s->snapshot.guard != SETTINGS_GUARD_NONE)
     key = "snapshot.guard = \"attach\"";
+  else if (s->snapshot.quiesce != SETTINGS_QUIESCE_AUTO)
+    /* A freeze by the engine would outlive a controller that is killed; the
+       host's own, while it takes the snapshot, does not. */
+    key = "snapshot.quiesce = \"require\"";
   else if (s->transfer.transport != SETTINGS_TRANSPORT_SSH)
     key = "transfer.transport = \"lane\"";
   if (key != NULL)

@@ -7,18 +7,24 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/uuid.h"
 #include "base/xmem.h"
+#include "conf/settings.h"
 #include "engine/disk.h"
+#include "engine/host.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/base.h"
+#include "host/pool.h"
+#include "host/remote.h"
 #include "job/journal.h"
 #include "job/leftovers.h"
 #include "job/site.h"
@@ -204,6 +210,57 @@ list_drafts (struct listing *l, struct fault *f)
   return 0;
 }
 
+/* Helpers on the hosts that are up.  A host that does not answer is told and
+   passed over. */
+static void
+list_host (struct listing *l, const struct host *host)
+{
+  CLEANUP_FREE struct remote_leftover *list = NULL;
+  struct fault f = FAULT_INIT;
+  struct settings_login login;
+  struct conn *conn = NULL;
+  char boot_id[MSG_NAME_MAX];
+  size_t count = 0;
+
+  settings_host_login (l->site->settings, host->name, &login);
+  if (site_connect (l->site, host, &conn, &f) < 0
+      || remote_probe (conn, login.sudo, &list, &count, boot_id, &f) < 0)
+    log_warn ("helpers cannot be looked for: %s", f.text);
+  if (conn != NULL)
+    pool_put (l->site->pool, conn);
+  for (size_t i = 0; i < count; i++) {
+    char pid[16];
+    struct leftover item = { .kind = "helper", .id = pid, .name = host->name };
+
+    snprintf (pid, sizeof pid, "%u", list[i].pid);
+    item.run_id = list[i].run_id;
+    item.repository_id = place_id (l->site->place);
+    item.busy = run_is_busy (l, list[i].run_id);
+    item.next_step
+        = item.busy ? "its run is still at work"
+          : list[i].state == 'D'
+              ? "it hangs in the kernel: look at the storage of that host"
+              : "it ends by itself when its heartbeat stops (ssh.heartbeat)";
+    l->count += !item.busy;
+    l->fn (&item, l->opaque);
+  }
+}
+
+static void
+list_helpers (struct listing *l)
+{
+  struct fault none = FAULT_INIT;
+
+  if (settings_need_ssh (l->site->settings, &none) < 0) {
+    log_warn ("helpers on hosts cannot be looked for: %s", none.text);
+    return;
+  }
+  for (size_t i = 0; i < l->site->hosts->count; i++) {
+    if (host_is_up (&l->site->hosts->items[i]))
+      list_host (l, &l->site->hosts->items[i]);
+  }
+}
+
 int
 leftovers_list (const struct settings *settings, leftover_fn fn, void *opaque,
                 unsigned *count, struct fault *f)
@@ -219,6 +276,7 @@ leftovers_list (const struct settings *settings, leftover_fn fn, void *opaque,
           == 0
       && list_snapshots (&l, f) == 0 && list_disks (&l, f) == 0) {
     list_vms (&l);
+    list_helpers (&l);
     rc = list_drafts (&l, f);
   }
   journal_list_reset (&l.journal);

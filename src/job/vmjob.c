@@ -161,44 +161,15 @@ take_snapshot (struct vmjob *j, char *correlation, struct fault *f)
   return journal_exists (j->site->journal, j->intention, j->snapshot->id, f);
 }
 
-/* Guest file systems frozen by the engine, or no snapshot. */
-static int
-freeze (struct vmjob *j, bool *frozen, struct fault *f)
-{
-  *frozen = false;
-  if (j->site->settings->snapshot.quiesce != SETTINGS_QUIESCE_REQUIRE
-      || strcmp (j->vm->status, "up") != 0)
-    return 0;
-  *frozen = true;
-  if (vm_freeze (j->site->engine, j->vm->id, f) < 0)
-    return fault_prefix (f, "freeze the guest's file systems "
-                            "(snapshot.quiesce = \"require\")");
-  return 0;
-}
-
-static void
-thaw (struct vmjob *j)
-{
-  struct fault ignored = FAULT_INIT;
-
-  cancel_shield ();
-  /* The host's own thaw at the end of the snapshot may have come first. */
-  vm_thaw (j->site->engine, j->vm->id, &ignored);
-  cancel_unshield ();
-}
-
 static int
 snapshot_phase (struct vmjob *j, struct fault *f)
 {
   char correlation[TASK_CORRELATION_SIZE] = "";
   struct snapshot *made = NULL;
-  bool frozen;
   int rc;
 
   enter (j, PHASE_SNAPSHOT, "");
-  rc = freeze (j, &frozen, f);
-  if (rc == 0)
-    rc = take_snapshot (j, correlation, f);
+  rc = take_snapshot (j, correlation, f);
   if (rc == 0) {
     rc = snapshot_wait (j->site->engine, j->vm->id, j->snapshot->id,
                         correlation, SNAPSHOT_CREATE_S, &made, f);
@@ -206,14 +177,10 @@ snapshot_phase (struct vmjob *j, struct fault *f)
     if (rc < 0 && f->code == FAULT_REMOTE)
       j->hold = true;
   }
-  if (frozen)
-    thaw (j);
   if (rc < 0)
     return -1;
   snapshot_free (j->snapshot);
   j->snapshot = made;
-  if (frozen)
-    j->manifest->consistency = MANIFEST_FILESYSTEM;
   snprintf (j->manifest->snapshot_id, sizeof j->manifest->snapshot_id, "%s",
             made->id);
   stamp_format (made->date, j->manifest->snapshot_date);

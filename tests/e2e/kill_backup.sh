@@ -26,8 +26,9 @@ nothing_left ()
 {
   [ -n "$KEEP" ] || { clean; return; }
   ctl idle >/dev/null
-  sh "$TOP/tests/lab/lab.sh" residue "$LAB" | but_kept >"$WORK/residue"
-  [ ! -s "$WORK/residue" ] || die "left behind: $(cat "$WORK/residue")"
+  residue >"$WORK/there"
+  but_kept <"$WORK/there" >"$WORK/beyond"
+  [ ! -s "$WORK/beyond" ] || die "left behind: $(cat "$WORK/beyond")"
   left=$(find "$LAB_REPO/tmp" "$LAB_REPO/journal" -mindepth 1)
   [ -z "$left" ] || die "left in the repository: $left"
 }
@@ -45,13 +46,14 @@ listed ()
   status=0
   cl --json leftovers >"$OUT" 2>"$WORK/err" || status=$?
   [ "$status" -le 1 ] || { cat "$WORK/err" >&2; die "leftovers: $status"; }
-  jq -r 'select(.type == "leftover" and .kind != "draft")
+  jq -r 'select(.type == "leftover" and .kind != "draft" and .kind != "helper")
     | .kind + " " + .id' "$OUT" | sort
 }
 
 no_helper ()
 {
-  ! sh "$TOP/tests/lab/lab.sh" residue "$LAB" | grep -q 'process'
+  residue >"$WORK/there"
+  ! grep -q 'process' "$WORK/there"
 }
 
 after_death ()

@@ -272,3 +272,11 @@ next_run ()
   clean
   noted
 }
+
+# What lab.sh residue lists, on stdout; it must have been able to look.
+residue ()
+{
+  sh "$TOP/tests/lab/lab.sh" residue "$LAB" >"$WORK/residue" 2>"$WORK/why" \
+    || [ -s "$WORK/residue" ] || die "residue: $(cat "$WORK/why")"
+  cat "$WORK/residue"
+}

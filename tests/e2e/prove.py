@@ -137,7 +137,7 @@ def prove_volume(disk, source, wanted):
     if disk['format'] != source['disk.format']:
         raise Wrong('%s is %s' % (path, disk['format']))
     if fmt == 'qcow2':
-        run('qemu-img', 'check', '-q', '-f', fmt, path)
+        run('qemu-img', 'check', '-U', '-q', '-f', fmt, path)
     same(path, fmt, wanted, 'raw')
     size, least = virtual_size(path, fmt), os.stat(wanted).st_size
     if not least <= size < least + 4096 or size != disk['provisioned_size']:

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fdio.h"
 #include "base/xmem.h"
@@ -110,10 +111,10 @@ write_layout (struct job *j, struct fault *f)
 }
 
 static struct chain *
-open_chain (char **layers, int count, struct fault *f)
+open_chain (char **layers, int count, struct source **sources, struct fault *f)
 {
   static const struct qcow2_expect any = { .backing = QCOW2_BACKING_ANY };
-  struct chain *c = chain_new ();
+  CLEANUP (chain_free) struct chain *c = chain_new ();
 
   for (int i = 0; i < count; i++) {
     bool raw = strncmp (layers[i], "raw:", 4) == 0;
@@ -122,44 +123,65 @@ open_chain (char **layers, int count, struct fault *f)
 
     if (source_open_file (AT_FDCWD, path, path, &src, f) < 0)
       return NULL;
+    sources[i] = src;
     src->align = i % 2 == 0 ? 1 : SOURCE_ALIGN;
     if ((raw ? chain_add_raw (c, src, (src->size + 511) & ~UINT64_C (511), f)
              : chain_add_qcow2 (c, src, &any, f))
         < 0)
       return NULL;
   }
-  return c;
+  return steal_ptr (&c);
+}
+
+/* The increment of MAP above layer STOP, by the writer that argv names. */
+static int
+emit (char **argv, struct chain *map, struct job *j, struct fault *f)
+{
+  struct layout_params params = { .virtual_size = chain_size (map),
+                                  .version = (unsigned)atoi (argv[3]),
+                                  .cluster_bits = j->bits,
+                                  .backing = argv[6],
+                                  .backing_format = argv[7] };
+  int rc = strcmp (argv[2], "layout") == 0
+               ? layout_new (&params, &j->layout, f)
+               : placer_new (&params, &j->placer, f);
+
+  if (rc < 0
+      || chain_map_blocks (map, 0, params.virtual_size,
+                           (unsigned)atoi (argv[1]), UINT64_C (1) << j->bits,
+                           put_extent, j, f)
+             < 0)
+    return -1;
+  if (j->layout != NULL)
+    return write_layout (j, f);
+  if (placer_write_tables (j->placer, write_out, j, NULL, f) < 0)
+    return -1;
+  return placer_write_header (j->placer, write_out, j, f);
 }
 
 static int
 run (char **argv, int argc, struct fault *f)
 {
-  unsigned stop = (unsigned)atoi (argv[1]);
   struct job j = { .bits = (unsigned)atoi (argv[4]) };
-  struct chain *map = open_chain (argv + 8, argc - 8, f);
-  struct layout_params params = { .version = (unsigned)atoi (argv[3]),
-                                  .cluster_bits = j.bits,
-                                  .backing = argv[6],
-                                  .backing_format = argv[7] };
-  int rc;
+  int count = argc - 8;
+  /* Of two chains over the same layers, each with sources of its own. */
+  struct source **sources = xcalloc ((size_t)count * 2, sizeof *sources);
+  struct chain *map = open_chain (argv + 8, count, sources, f);
+  int rc = -1;
 
-  j.chain = open_chain (argv + 8, argc - 8, f);
-  if (map == NULL || j.chain == NULL)
-    return -1;
-  params.virtual_size = chain_size (map);
+  j.chain = open_chain (argv + 8, count, sources + count, f);
   j.fd = open (argv[5], O_RDWR | O_CREAT | O_TRUNC, 0666);
-  rc = strcmp (argv[2], "layout") == 0 ? layout_new (&params, &j.layout, f)
-                                       : placer_new (&params, &j.placer, f);
-  if (rc < 0
-      || chain_map_blocks (map, 0, params.virtual_size, stop,
-                           UINT64_C (1) << j.bits, put_extent, &j, f)
-             < 0)
-    return -1;
-  if (j.layout != NULL)
-    return write_layout (&j, f);
-  if (placer_write_tables (j.placer, write_out, &j, NULL, f) < 0)
-    return -1;
-  return placer_write_header (j.placer, write_out, &j, f);
+  if (map != NULL && j.chain != NULL)
+    rc = emit (argv, map, &j, f);
+  close (j.fd);
+  layout_free (j.layout);
+  placer_free (j.placer);
+  chain_free (j.chain);
+  chain_free (map);
+  for (int i = 0; i < count * 2; i++)
+    source_free (sources[i]);
+  free (sources);
+  return rc;
 }
 
 int
