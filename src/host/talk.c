@@ -69,16 +69,33 @@ talk_odd (struct talk *t, const char *why, struct fault *f)
 
 /* --- sending ---------------------------------------------------------- */
 
+/* The helper has ended before we said BYE; its status tells why. */
+static int
+ended (struct talk *t, struct fault *f)
+{
+  int status = 0;
+
+  t->alive = false;
+  if (chan_finish (t->ch, &status, f) < 0)
+    return -1;
+  return push_explain (t->c, t->sudo, status, chan_stderr (t->ch), f);
+}
+
 int
 talk_send (struct talk *t, const void *data, size_t size, struct fault *f)
 {
+  struct fault own = FAULT_INIT;
+
   if (!t->alive)
     return fault_set (f, FAULT_NET, 0, "host %s: the helper is gone",
                       conn_name (t->c));
   t->sent_ms = stamp_mono_ms ();
-  if (chan_write (t->ch, data, size, f) < 0)
-    return talk_dead (t);
-  return 0;
+  if (chan_write (t->ch, data, size, &own) == 0)
+    return 0;
+  if (own.code == FAULT_REMOTE)
+    return ended (t, f);
+  fault_copy (f, &own);
+  return talk_dead (t);
 }
 
 /* A control frame with t->payload, if that is not empty. */
@@ -119,18 +136,6 @@ talk_beat (struct talk *t, struct fault *f)
 }
 
 /* --- receiving -------------------------------------------------------- */
-
-/* Stdout has ended before we said BYE. */
-static int
-ended (struct talk *t, struct fault *f)
-{
-  int status = 0;
-
-  t->alive = false;
-  if (chan_finish (t->ch, &status, f) < 0)
-    return -1;
-  return push_explain (t->c, t->sudo, status, chan_stderr (t->ch), f);
-}
 
 /* SIZE bytes, with heartbeats while none come. */
 static int
