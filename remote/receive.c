@@ -217,18 +217,20 @@ receive_open (struct session *s, uint32_t id, struct buf *payload,
 {
   struct msg_open_write m;
   struct writing *w;
+  int rc = msg_open_write_decode (payload, &m, f);
 
-  if (msg_open_write_decode (payload, &m, f) < 0)
-    return -1;
-  w = xcalloc (1, sizeof *w);
-  w->session = s;
-  w->domain_fd = -1;
-  w->id = id;
-  volume_init (&w->volume);
-  if (open_writing (w, &m, f) == 0)
-    return 0;
-  receive_close (w, NULL);
-  return -1;
+  if (rc == 0) {
+    w = xcalloc (1, sizeof *w);
+    w->session = s;
+    w->domain_fd = -1;
+    w->id = id;
+    volume_init (&w->volume);
+    rc = open_writing (w, &m, f);
+    if (rc < 0)
+      receive_close (w, NULL);
+  }
+  msg_open_write_reset (&m);
+  return rc;
 }
 
 int

@@ -194,6 +194,18 @@ answer_identify (struct session *s, uint32_t id, struct buf *payload,
   return rc;
 }
 
+static void
+send_closed (struct session *s, uint32_t id)
+{
+  struct msg_closed m = { .report = NULL };
+  struct buf out;
+
+  buf_init (&out, FRAME_CONTROL_MAX);
+  msg_closed_encode (&m, &out);
+  peer_send (&s->peer, FRAME_CLOSED, id, &out);
+  buf_reset (&out);
+}
+
 static int
 close_volumes (struct session *s, struct fault *f)
 {
@@ -219,7 +231,7 @@ answer_close (struct session *s, uint32_t id, struct buf *payload,
   (void)payload;
   if (close_volumes (s, f) < 0)
     return -1;
-  peer_send (&s->peer, FRAME_CLOSED, id, NULL);
+  send_closed (s, id);
   return 0;
 }
 

@@ -38,6 +38,7 @@ struct remote {
   bool lz4;
   struct msg_welcome welcome;
   uint32_t last_id;
+  char *report; /* of the last CLOSED; NULL before the first */
 
   uint64_t disk_size; /* of the last OPEN_READ */
   struct reading readings[REMOTE_OUTSTANDING_MAX];
@@ -185,6 +186,7 @@ remote_free (struct remote *r)
   if (r == NULL)
     return;
   talk_reset (&r->t);
+  free (r->report);
   free (r);
 }
 
@@ -232,12 +234,41 @@ remote_ping (struct remote *r, struct fault *f)
 int
 remote_close_volume (struct remote *r, struct fault *f)
 {
+  struct msg_closed answer = { 0 };
   struct buf in;
 
   r->disk_size = 0;
   if (call (r, FRAME_CLOSE, FRAME_CLOSED, &in, f) < 0)
     return -1;
   r->write_id = 0;
+  if (msg_closed_decode (&in, &answer, f) < 0) {
+    msg_closed_reset (&answer);
+    return talk_dead (&r->t);
+  }
+  free (r->report);
+  r->report = answer.report;
+  return 0;
+}
+
+const char *
+remote_report (const struct remote *r)
+{
+  return r->report != NULL ? r->report : "";
+}
+
+int
+remote_reap (struct remote *r, char **report, struct fault *f)
+{
+  struct msg_reaped answer = { 0 };
+  struct buf in;
+
+  if (call (r, FRAME_REAP, FRAME_REAPED, &in, f) < 0)
+    return -1;
+  if (msg_reaped_decode (&in, &answer, f) < 0) {
+    msg_reaped_reset (&answer);
+    return talk_dead (&r->t);
+  }
+  *report = answer.report;
   return 0;
 }
 

@@ -128,6 +128,12 @@ int remote_seal (struct remote *r, const void *data, size_t size,
 
 /* Close what is open; another volume may be opened after it. */
 int remote_close_volume (struct remote *r, struct fault *f);
+/* What the last remote_close_volume told of logical volumes, as in struct
+   msg_closed; "" when there was nothing.  Borrowed until the next one. */
+const char *remote_report (const struct remote *r);
+/* Let the helper put back what killed helpers left on this host; nothing is
+   open.  *REPORT, as in struct msg_reaped, is the caller's. */
+int remote_reap (struct remote *r, char **report, struct fault *f);
 /* Send a heartbeat when one is due, and take in what has come. */
 int remote_ping (struct remote *r, struct fault *f);
 /* BYE, then wait until the helper has ended with status 0. */

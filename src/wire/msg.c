@@ -32,11 +32,11 @@ finish (const struct buf *b, const char *message, const char *wrong,
 }
 
 static void
-put_text (struct buf *b, const char *text)
+put_text (struct buf *b, const char *text, uint32_t max)
 {
   size_t len = text != NULL ? strlen (text) : 0;
 
-  if (len > MSG_TEXT_MAX) {
+  if (len > max) {
     b->bad = true;
     return;
   }
@@ -45,14 +45,14 @@ put_text (struct buf *b, const char *text)
     buf_put (b, text, len);
 }
 
-/* A text, or NULL with B gone bad. */
+/* A text of at most MAX bytes, or NULL with B gone bad. */
 static char *
-get_text (struct buf *b, struct fault *f)
+get_text (struct buf *b, uint32_t max, struct fault *f)
 {
   uint32_t len = buf_get_le32 (b);
   char *text;
 
-  if (buf_bad (b) || len > MSG_TEXT_MAX || len > buf_left (b)) {
+  if (buf_bad (b) || len > max || len > buf_left (b)) {
     b->bad = true;
     return NULL;
   }
@@ -214,6 +214,8 @@ msg_open_read_encode (const struct msg_open_read *m, struct buf *b)
   buf_put_le32 (b, m->lower_count);
   for (uint32_t i = 0; !buf_bad (b) && i < m->layer_count; i++)
     layer_encode (&m->layers[i], b);
+  if (m->kind == MSG_BLOCK)
+    group_encode (&m->group, b);
 }
 
 int
@@ -247,6 +249,9 @@ msg_open_read_decode (struct buf *b, struct msg_open_read *m, struct fault *f)
     return -1;
   for (uint32_t i = 0; wrong == NULL && i < m->layer_count; i++)
     wrong = layer_decode (b, &m->layers[i]);
+  if (wrong == NULL && m->kind == MSG_BLOCK
+      && group_decode (b, &m->group, &wrong, f) < 0)
+    return -1;
   return finish (b, "OPEN_READ", wrong, f);
 }
 
@@ -254,6 +259,7 @@ void
 msg_open_read_reset (struct msg_open_read *m)
 {
   free (m->layers);
+  group_reset (&m->group);
   *m = (struct msg_open_read){ 0 };
 }
 
@@ -268,7 +274,7 @@ msg_opened_encode (const struct msg_opened *m, struct buf *b)
     buf_put_le64 (b, m->layers[i].container);
     buf_put_le64 (b, m->layers[i].virtual_size);
   }
-  put_text (b, m->identity);
+  put_text (b, m->identity, MSG_TEXT_MAX);
 }
 
 int
@@ -297,7 +303,7 @@ msg_opened_decode (struct buf *b, struct msg_opened *m, struct fault *f)
         || m->layers[i].virtual_size > MSG_DISK_MAX)
       wrong = "size of a layer";
   }
-  m->identity = get_text (b, f);
+  m->identity = get_text (b, MSG_TEXT_MAX, f);
   return finish (b, "OPENED", wrong, f);
 }
 
@@ -430,13 +436,13 @@ msg_read_done_decode (struct buf *b, struct msg_read_done *m, struct fault *f)
 void
 msg_identity_encode (const struct msg_identity *m, struct buf *b)
 {
-  put_text (b, m->text);
+  put_text (b, m->text, MSG_TEXT_MAX);
 }
 
 int
 msg_identity_decode (struct buf *b, struct msg_identity *m, struct fault *f)
 {
-  m->text = get_text (b, f);
+  m->text = get_text (b, MSG_TEXT_MAX, f);
   return finish (b, "IDENTITY", NULL, f);
 }
 
@@ -459,6 +465,9 @@ msg_open_write_encode (const struct msg_open_write *m, struct buf *b)
   buf_put_str (b, m->image);
   buf_put_str (b, m->volume);
   buf_put_le64 (b, m->capacity);
+  buf_put_le64 (b, m->need);
+  if (m->kind == MSG_BLOCK)
+    group_encode (&m->group, b);
 }
 
 int
@@ -466,13 +475,14 @@ msg_open_write_decode (struct buf *b, struct msg_open_write *m, struct fault *f)
 {
   const char *wrong = NULL;
 
-  m->kind = buf_get_u8 (b);
+  *m = (struct msg_open_write){ .kind = buf_get_u8 (b) };
   m->format = buf_get_u8 (b);
   m->flags = buf_get_le32 (b);
   buf_get_str (b, m->dir, sizeof m->dir);
   buf_get_str (b, m->image, sizeof m->image);
   buf_get_str (b, m->volume, sizeof m->volume);
   m->capacity = buf_get_le64 (b);
+  m->need = buf_get_le64 (b);
   if (!kind_is_sane (m->kind))
     wrong = "kind";
   else if (!format_is_sane (m->format))
@@ -487,21 +497,31 @@ msg_open_write_decode (struct buf *b, struct msg_open_write *m, struct fault *f)
     wrong = "volume id";
   else if (m->capacity == 0 || m->capacity > MSG_DISK_MAX)
     wrong = "capacity";
+  else if (m->need > MSG_DISK_MAX || (m->need > 0 && m->kind == MSG_FILE))
+    wrong = "size";
+  else if (m->kind == MSG_BLOCK && group_decode (b, &m->group, &wrong, f) < 0)
+    return -1;
   return finish (b, "OPEN_WRITE", wrong, f);
+}
+
+void
+msg_open_write_reset (struct msg_open_write *m)
+{
+  group_reset (&m->group);
 }
 
 void
 msg_wopened_encode (const struct msg_wopened *m, struct buf *b)
 {
   buf_put_le64 (b, m->container);
-  put_text (b, m->identity);
+  put_text (b, m->identity, MSG_TEXT_MAX);
 }
 
 int
 msg_wopened_decode (struct buf *b, struct msg_wopened *m, struct fault *f)
 {
   m->container = buf_get_le64 (b);
-  m->identity = get_text (b, f);
+  m->identity = get_text (b, MSG_TEXT_MAX, f);
   return finish (b, "WOPENED", m->container > MSG_DISK_MAX ? "size" : NULL, f);
 }
 
@@ -637,13 +657,13 @@ msg_seal_decode (struct buf *b, struct msg_seal *m, struct fault *f)
 void
 msg_sealed_encode (const struct msg_sealed *m, struct buf *b)
 {
-  put_text (b, m->identity);
+  put_text (b, m->identity, MSG_TEXT_MAX);
 }
 
 int
 msg_sealed_decode (struct buf *b, struct msg_sealed *m, struct fault *f)
 {
-  m->identity = get_text (b, f);
+  m->identity = get_text (b, MSG_TEXT_MAX, f);
   return finish (b, "SEALED", NULL, f);
 }
 
@@ -652,4 +672,46 @@ msg_sealed_reset (struct msg_sealed *m)
 {
   free (m->identity);
   m->identity = NULL;
+}
+
+/* CLOSED, REAPED */
+
+void
+msg_closed_encode (const struct msg_closed *m, struct buf *b)
+{
+  put_text (b, m->report, MSG_REPORT_MAX);
+}
+
+int
+msg_closed_decode (struct buf *b, struct msg_closed *m, struct fault *f)
+{
+  m->report = get_text (b, MSG_REPORT_MAX, f);
+  return finish (b, "CLOSED", NULL, f);
+}
+
+void
+msg_closed_reset (struct msg_closed *m)
+{
+  free (m->report);
+  m->report = NULL;
+}
+
+void
+msg_reaped_encode (const struct msg_reaped *m, struct buf *b)
+{
+  put_text (b, m->report, MSG_REPORT_MAX);
+}
+
+int
+msg_reaped_decode (struct buf *b, struct msg_reaped *m, struct fault *f)
+{
+  m->report = get_text (b, MSG_REPORT_MAX, f);
+  return finish (b, "REAPED", NULL, f);
+}
+
+void
+msg_reaped_reset (struct msg_reaped *m)
+{
+  free (m->report);
+  m->report = NULL;
 }

@@ -6,6 +6,7 @@
 
      C HELLO ->        H WELCOME                      first, once
      C PING ->         H PONG                         any time
+     C REAP ->         H REAPED                       nothing open
      C OPEN_READ ->    H OPENED
      C MAP ->          H MAPPED
      C READ ->         H DATA* ZERO* READ_DONE        several outstanding
@@ -20,7 +21,7 @@
      C BYE             H closes its volume and exits with 0
    Instead of its reply a request may get H FAULT with its id: it failed and
    the session goes on.  H FAULT with id 0: the session is over.  PING, CLOSE,
-   BYE, FLUSH, IDENTIFY, PONG, CLOSED, TRUNCATED have no payload.
+   BYE, REAP, FLUSH, IDENTIFY, PONG, TRUNCATED have no payload.
 
    A decode function reads a whole message: -1 with FAULT_PROTO when a number
    is over its maximum, a name is malformed, or bytes are missing or left over.
@@ -35,6 +36,7 @@
 #include "base/fault.h"
 #include "base/uuid.h"
 #include "wire/frame.h"
+#include "wire/group.h"
 
 struct buf;
 
@@ -49,6 +51,7 @@ struct buf;
 #define MSG_SPANS_MAX (MSG_MAP_MAX / MSG_SPAN)
 #define MSG_DIGESTS_MAX (MSG_READ_MAX / DIGEST_BLOCK)
 #define MSG_SEAL_MAX DIGEST_BLOCK
+#define MSG_REPORT_MAX (64u * 1024)   /* text of CLOSED and REAPED */
 #define MSG_DISK_MAX FRAME_OFFSET_MAX /* any size or capacity */
 
 /* C: the first frame. */
@@ -61,10 +64,11 @@ struct msg_hello {
 };
 
 enum msg_welcome_flag {
-  MSG_WELCOME_ROOT = 1,      /* started with uid 0 */
-  MSG_WELCOME_VDSM = 2,      /* file domains are opened as uid 36 */
-  MSG_WELCOME_UNLINKED = 4,  /* it has removed its own file and directory */
-  MSG_WELCOME_TEST_HOOKS = 8 /* honours stop_phase */
+  MSG_WELCOME_ROOT = 1,       /* started with uid 0 */
+  MSG_WELCOME_VDSM = 2,       /* file domains are opened as uid 36 */
+  MSG_WELCOME_UNLINKED = 4,   /* it has removed its own file and directory */
+  MSG_WELCOME_TEST_HOOKS = 8, /* honours stop_phase */
+  MSG_WELCOME_REAP = 16       /* helpers of the past left records: REAP */
 };
 
 /* H: who and where it is. */
@@ -89,7 +93,8 @@ struct msg_fault {
 
 enum msg_kind {
   MSG_FILE = 1,  /* DIR/images/IMAGE/VOLUME */
-  MSG_BLOCK = 2, /* logical volumes of the group named by DIR's last part */
+  MSG_BLOCK = 2, /* logical volumes of the group SD; DIR is
+                    /rhev/data-center/mnt/blockSD/SD */
 };
 
 enum msg_format {
@@ -112,8 +117,8 @@ enum msg_legality {
 /* One layer as the engine describes it. */
 struct msg_layer {
   char image[UUID_SIZE];  /* the directory that it is opened in */
-  char owner[UUID_SIZE];  /* IMAGE= of its metadata; "" = image, or with
-                             MSG_SHARED any */
+  char owner[UUID_SIZE];  /* IMAGE= of its metadata, and IU_ of its tags;
+                             "" = image, or with MSG_SHARED any */
   char volume[UUID_SIZE]; /* file name */
   char parent[UUID_SIZE]; /* PUUID=; UUID_BLANK = none */
   uint8_t format;         /* enum msg_format */
@@ -141,6 +146,7 @@ struct msg_open_read {
   uint32_t layer_count;  /* 1 to MSG_LAYERS_MAX */
   uint32_t lower_count;  /* less than layer_count; 0 without KEEP_ZERO */
   struct msg_layer *layers;
+  struct group group; /* on the wire with MSG_BLOCK alone */
 };
 
 struct msg_opened_layer {
@@ -196,9 +202,11 @@ struct msg_identity {
 };
 
 enum msg_write_flag {
-  MSG_WRITE_FRESH = 1, /* the volume was made for this restore: its holes read
-                          as zeros */
-  MSG_WRITE_LOCKED = 2 /* held by an upload transfer: LEGALITY is ILLEGAL */
+  MSG_WRITE_FRESH = 1, /* the volume was made for this restore: a cow one has
+                          no data; the holes of a file read as zeros */
+  MSG_WRITE_LOCKED = 2 /* held by an upload transfer: LEGALITY is ILLEGAL; a
+                          logical volume is active by the engine's doing and
+                          stays so */
 };
 
 /* C: prove that this is the empty volume, open it, and for cow put zeros over
@@ -211,6 +219,9 @@ struct msg_open_write {
   char image[UUID_SIZE];
   char volume[UUID_SIZE];
   uint64_t capacity; /* CAP=; also the size that a raw file must have */
+  uint64_t need; /* bytes that the container must have at least: the end of the
+                    image that will be written; 0 for a file, which grows */
+  struct group group; /* on the wire with MSG_BLOCK alone */
 };
 
 /* H: ready for DATA. */
@@ -226,7 +237,7 @@ struct msg_written {
   uint64_t total;
 };
 
-/* C: set the size of the container (file domains only). */
+/* C: set the size of the container (files only). */
 struct msg_truncate {
   uint64_t size;
 };
@@ -249,7 +260,8 @@ struct msg_digests {
 };
 
 /* C: prove the identity again, write SIZE bytes at offset 0, flush.  Size 0:
-   proof and flush alone. */
+   proof and flush alone.  A raw logical volume, which holds somebody's old
+   bytes, is sealed only when each byte of it was covered by DATA or ZERO. */
 struct msg_seal {
   uint32_t size;       /* 0 to MSG_SEAL_MAX */
   const uint8_t *data; /* borrowed; after decode it points into the buffer */
@@ -257,6 +269,20 @@ struct msg_seal {
 
 struct msg_sealed {
   char *identity;
+};
+
+/* H: what became of the logical volumes that the helper was responsible for;
+   "" for files.  One line each, WORD SD/VOLUME and what is to be told:
+     off      was deactivated
+     gone     was inactive already, or its stale mapping was removed
+     left     is still active; somebody uses it, or LVM failed */
+struct msg_closed {
+  char *report;
+};
+
+/* H: the same for what helpers that were killed on this host had activated. */
+struct msg_reaped {
+  char *report;
 };
 
 void msg_hello_encode (const struct msg_hello *m, struct buf *b);
@@ -293,6 +319,7 @@ void msg_identity_reset (struct msg_identity *m);
 void msg_open_write_encode (const struct msg_open_write *m, struct buf *b);
 int msg_open_write_decode (struct buf *b, struct msg_open_write *m,
                            struct fault *f);
+void msg_open_write_reset (struct msg_open_write *m);
 void msg_wopened_encode (const struct msg_wopened *m, struct buf *b);
 int msg_wopened_decode (struct buf *b, struct msg_wopened *m, struct fault *f);
 void msg_wopened_reset (struct msg_wopened *m);
@@ -313,5 +340,11 @@ int msg_seal_decode (struct buf *b, struct msg_seal *m, struct fault *f);
 void msg_sealed_encode (const struct msg_sealed *m, struct buf *b);
 int msg_sealed_decode (struct buf *b, struct msg_sealed *m, struct fault *f);
 void msg_sealed_reset (struct msg_sealed *m);
+void msg_closed_encode (const struct msg_closed *m, struct buf *b);
+int msg_closed_decode (struct buf *b, struct msg_closed *m, struct fault *f);
+void msg_closed_reset (struct msg_closed *m);
+void msg_reaped_encode (const struct msg_reaped *m, struct buf *b);
+int msg_reaped_decode (struct buf *b, struct msg_reaped *m, struct fault *f);
+void msg_reaped_reset (struct msg_reaped *m);
 
 #endif /* MSG_H */

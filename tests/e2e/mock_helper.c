@@ -212,8 +212,10 @@ serve (void)
       mapped (&out);
     else if (frame.type == FRAME_READ)
       sent (&in, &out);
-    else if (frame.type == FRAME_CLOSE)
-      answer (FRAME_CLOSED, NULL);
+    else if (frame.type == FRAME_CLOSE) {
+      msg_closed_encode (&(struct msg_closed){ .report = NULL }, &out);
+      answer (FRAME_CLOSED, &out);
+    }
     else
       break;
   }

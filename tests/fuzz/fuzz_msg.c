@@ -52,7 +52,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     AGAIN (FRAME_READ, read, nothing)
     AGAIN (FRAME_READ_DONE, read_done, nothing)
     AGAIN (FRAME_IDENTITY, identity, msg_identity_reset)
-    AGAIN (FRAME_OPEN_WRITE, open_write, nothing)
+    AGAIN (FRAME_OPEN_WRITE, open_write, msg_open_write_reset)
     AGAIN (FRAME_WOPENED, wopened, msg_wopened_reset)
     AGAIN (FRAME_WRITTEN, written, nothing)
     AGAIN (FRAME_TRUNCATE, truncate, nothing)
@@ -61,6 +61,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     AGAIN (FRAME_DIGESTS, digests, msg_digests_reset)
     AGAIN (FRAME_SEAL, seal, nothing)
     AGAIN (FRAME_SEALED, sealed, msg_sealed_reset)
+    AGAIN (FRAME_CLOSED, closed, msg_closed_reset)
+    AGAIN (FRAME_REAPED, reaped, msg_reaped_reset)
   default:
     break;
   }

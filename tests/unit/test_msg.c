@@ -26,9 +26,18 @@ static struct msg_layer layers[] = {
   { ID1, ID2, ID1, UUID_BLANK, MSG_RAW, MSG_SHARED, MSG_LEGAL, 0 },
 };
 static struct msg_opened_layer opened_layers[] = { { 1, 2 }, { 3, 4 } };
+static struct group_lun luns[] = { { "360014055f1a2b3c4" }, { "1ATA_x.y:z" } };
 static uint32_t spans[] = { 65536, MSG_SPAN_ZERO | 4464 };
 static uint8_t digests[2 * DIGEST_SIZE] = { 1, 2, 3, 4, [31] = 255 };
 static char identity[] = "layer 0\n";
+
+/* The same messages of a block domain. */
+#define msg_block_read msg_open_read
+#define msg_block_read_encode msg_open_read_encode
+#define msg_block_read_decode msg_open_read_decode
+#define msg_block_write msg_open_write
+#define msg_block_write_encode msg_open_write_encode
+#define msg_block_write_decode msg_open_write_decode
 
 /* The two functions of a message; RESET frees what decode allocated. */
 #define KIND(name, reset, ...)                                                 \
@@ -73,8 +82,17 @@ KIND (mapped, msg_mapped_reset, .data_bytes = 70000, .zero_bytes = 5,
 KIND (read, nothing, .start = 65536, .length = 65536 + 512);
 KIND (read_done, nothing, .data_bytes = 1, .zero_bytes = 2, .skipped_bytes = 3);
 KIND (identity, msg_identity_reset, .text = identity);
-KIND (open_write, nothing, .kind = MSG_FILE, .format = MSG_COW, .flags = 3,
-      .dir = "/d", .image = ID1, .volume = ID2, .capacity = 1 << 20);
+KIND (open_write, msg_open_write_reset, .kind = MSG_FILE, .format = MSG_COW,
+      .flags = 3, .dir = "/d", .image = ID1, .volume = ID2,
+      .capacity = 1 << 20);
+KIND (block_read, msg_open_read_reset, .kind = MSG_BLOCK,
+      .dir = "/rhev/data-center/mnt/blockSD/" ID1, .layer_count = 2,
+      .layers = layers, .group = { 5, ID2, 2, luns });
+KIND (block_write, msg_open_write_reset, .kind = MSG_BLOCK, .format = MSG_RAW,
+      .dir = "/d", .image = ID1, .volume = ID2, .capacity = 1 << 20, .need = 77,
+      .group = { 3, "", 1, luns });
+KIND (closed, msg_closed_reset, .report = identity);
+KIND (reaped, msg_reaped_reset, .report = NULL);
 KIND (wopened, msg_wopened_reset, .container = 196624, .identity = identity);
 KIND (written, nothing, .total = 0x123456789);
 KIND (truncate, nothing, .size = 65536);
@@ -97,6 +115,10 @@ static const struct kind kinds[] = {
   { "read_done", sample_read_done, again_read_done },
   { "identity", sample_identity, again_identity },
   { "open_write", sample_open_write, again_open_write },
+  { "block_read", sample_block_read, again_block_read },
+  { "block_write", sample_block_write, again_block_write },
+  { "closed", sample_closed, again_closed },
+  { "reaped", sample_reaped, again_reaped },
   { "wopened", sample_wopened, again_wopened },
   { "written", sample_written, again_written },
   { "truncate", sample_truncate, again_truncate },
@@ -250,10 +272,17 @@ test_golden (void **state)
       "\001\000\000\000\000\000\000\000\002\000\000\000\000\000\000"
       "\000\003\000\000\000\000\000\000\000" },
     { "identity", 12, "\010\000\000\000layer 0\012" },
-    { "open_write", 94,
+    { "open_write", 102,
       "\001\002\003\000\000\000\002\000/d$\00011111111-2222-3333-44"
       "44-555555555555$\000aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee\000"
-      "\000\020\000\000\000\000\000" },
+      "\000\020\000\000\000\000\000\000\000\000\000\000\000\000\000" },
+    { "block_write", 128,
+      "\002\001\000\000\000\000\002\000/d$\00011111111-2222-3333-44"
+      "44-555555555555$\000aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee\000"
+      "\000\020\000\000\000\000\000M\000\000\000\000\000\000\000"
+      "\003\000\000\001\000\000\000\021\000360014055f1a2b3c4" },
+    { "closed", 12, "\010\000\000\000layer 0\012" },
+    { "reaped", 4, "\000\000\000\000" },
     { "wopened", 20,
       "\020\000\003\000\000\000\000\000\010\000\000\000layer 0\012" },
     { "written", 8, "\211gE#\001\000\000\000" },
@@ -338,6 +367,8 @@ test_ranges_open (void **state)
 {
   struct msg_layer one = layers[1];
   struct msg_layer bad[8];
+  struct group_lun bad_luns[] = { { "" },    { ".." },  { "-x" }, { "a/b" },
+                                  { "a b" }, { "a\"" }, { "a|" } };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (bad); i++)
@@ -371,12 +402,26 @@ test_ranges_open (void **state)
            .lower_count = 1, .layers = &one);
   REFUSED (open_read, msg_open_read_reset, "count of lower layers", .kind = 1,
            .dir = "/d", .layer_count = 2, .lower_count = 1, .layers = bad);
-  REFUSED (open_write, nothing, "format", .kind = 1, .format = 0, .dir = "/d",
-           .image = ID1, .volume = ID2, .capacity = 1);
-  REFUSED (open_write, nothing, "volume id", .kind = 1, .format = 1,
-           .dir = "/d", .image = ID1, .volume = "a/../b", .capacity = 1);
-  REFUSED (open_write, nothing, "capacity", .kind = 1, .format = 1, .dir = "/d",
-           .image = ID1, .volume = ID2, .capacity = 0);
+  REFUSED (open_write, msg_open_write_reset, "format", .kind = 1, .format = 0,
+           .dir = "/d", .image = ID1, .volume = ID2, .capacity = 1);
+  REFUSED (open_write, msg_open_write_reset, "volume id", .kind = 1,
+           .format = 1, .dir = "/d", .image = ID1, .volume = "a/../b",
+           .capacity = 1);
+  REFUSED (open_write, msg_open_write_reset, "capacity", .kind = 1, .format = 1,
+           .dir = "/d", .image = ID1, .volume = ID2, .capacity = 0);
+  REFUSED (open_write, msg_open_write_reset, "size", .kind = 1, .format = 1,
+           .dir = "/d", .image = ID1, .volume = ID2, .capacity = 1, .need = 1);
+  for (size_t i = 0; i < COUNT_OF (bad_luns); i++)
+    REFUSED (open_write, msg_open_write_reset, "LUN id", .kind = 2, .format = 1,
+             .dir = "/d", .image = ID1, .volume = ID2, .capacity = 1,
+             .group = { 5, "", 1, &bad_luns[i] });
+  REFUSED (open_read, msg_open_read_reset, "LUN count", .kind = 2, .dir = "/d",
+           .layer_count = 1, .layers = &one, .group = { 5, "", 0, luns });
+  REFUSED (open_read, msg_open_read_reset, "version of the domain", .kind = 2,
+           .dir = "/d", .layer_count = 1, .layers = &one,
+           .group = { 6, "", 1, luns });
+  REFUSED (open_read, msg_open_read_reset, "pool id", .kind = 2, .dir = "/d",
+           .layer_count = 1, .layers = &one, .group = { 4, "x", 1, luns });
 }
 
 /* A count that promises more than there is never makes us allocate. */
