@@ -256,6 +256,8 @@ run (const struct args *args, const struct options *options, struct fault *f)
   CLEANUP (settings_free) struct settings *settings = NULL;
   CLEANUP (place_close) struct place *place = NULL;
   CLEANUP (progress_free) struct progress *progress = NULL;
+  CLEANUP (verify_bases_free)
+  struct verify_bases *bases = verify_bases_new ();
   struct job job = { .options = options };
   int rc;
 
@@ -272,6 +274,7 @@ run (const struct args *args, const struct options *options, struct fault *f)
   job.how.skip_decode = args_flag (args, "quick");
   job.how.only_qemu = args_flag (args, "qemu");
   job.how.progress = on_progress;
+  job.how.bases = bases;
   rc = args->word_count > 0 ? verify_named (&job, args->words[0], f)
                             : verify_list (&job, f);
   if (rc != 0)

@@ -21,18 +21,22 @@
 #include "repo/manifest.h"
 #include "repo/place.h"
 #include "repo/point.h"
+#include "repo/template.h"
 #include "repo/writer.h"
 
 struct draft_disk {
   char id[UUID_SIZE];
   bool increment;
+  char base[UUID_SIZE]; /* of a template; "": none */
+  uint8_t base_digest[DIGEST_SIZE];
   struct writer *writer;
 };
 
 struct draft {
   const struct place *place;
   const struct lease *lease;
-  char vm_id[UUID_SIZE];
+  bool is_base;          /* of a template */
+  char vm_id[UUID_SIZE]; /* of a base: the volume's id */
   char point[POINT_NAME_SIZE];
   char parent[POINT_NAME_SIZE];
   char *run_id;
@@ -95,13 +99,14 @@ make_folder (struct draft *d, struct fault *f)
   return d->fd < 0 ? -1 : 0;
 }
 
-int
-draft_begin (const struct place *place, const struct lease *lease, int64_t when,
-             const char *run_id, struct draft **out, struct fault *f)
+static int
+begin (const struct place *place, const struct lease *lease, bool is_base,
+       int64_t when, const char *run_id, struct draft **out, struct fault *f)
 {
   CLEANUP (draft_free) struct draft *d = xcalloc (1, sizeof *d);
 
   *out = NULL;
+  d->is_base = is_base;
   d->place = place;
   d->lease = lease;
   d->fd = -1;
@@ -117,6 +122,20 @@ draft_begin (const struct place *place, const struct lease *lease, int64_t when,
     return -1;
   *out = steal_ptr (&d);
   return 0;
+}
+
+int
+draft_begin (const struct place *place, const struct lease *lease, int64_t when,
+             const char *run_id, struct draft **out, struct fault *f)
+{
+  return begin (place, lease, false, when, run_id, out, f);
+}
+
+int
+draft_begin_base (const struct place *place, const struct lease *lease,
+                  const char *run_id, struct draft **out, struct fault *f)
+{
+  return begin (place, lease, true, stamp_now (), run_id, out, f);
 }
 
 const char *
@@ -191,33 +210,65 @@ check_parent (struct draft *d, const char *disk_id, const char *parent,
   return 0;
 }
 
-int
-draft_add_disk (struct draft *d, const char *disk_id, uint64_t virtual_size,
-                const char *parent, struct writer **out, struct fault *f)
+/* The new image, or NULL. */
+static struct draft_disk *
+add_disk (struct draft *d, const char *disk_id, uint64_t virtual_size,
+          const char *backing, struct writer **out, struct fault *f)
 {
-  CLEANUP_FREE char *image = NULL;
-  CLEANUP_FREE char *sum = NULL;
-  CLEANUP_FREE char *backing = NULL;
+  CLEANUP_FREE char *image = xasprintf ("%s.qcow2", disk_id);
+  CLEANUP_FREE char *sum = xasprintf ("%s.sum", disk_id);
   struct draft_disk *disk;
   struct writer *w = NULL;
 
   *out = NULL;
-  if (!uuid_valid (disk_id))
-    return fault_set (f, FAULT_INTERNAL, 0, "\"%s\" is no disk id", disk_id);
-  if (parent != NULL && check_parent (d, disk_id, parent, f) < 0)
-    return -1;
-  image = xasprintf ("%s.qcow2", disk_id);
-  sum = xasprintf ("%s.sum", disk_id);
-  if (parent != NULL)
-    backing = xasprintf ("../%s/%s", parent, image);
+  if (!uuid_valid (disk_id)) {
+    fault_set (f, FAULT_INTERNAL, 0, "\"%s\" is no disk id", disk_id);
+    return NULL;
+  }
   if (writer_open (d->fd, image, sum, virtual_size, backing, &w, f) < 0)
-    return -1;
+    return NULL;
   d->disks = xreallocarray (d->disks, d->disk_count + 1, sizeof *d->disks);
   disk = &d->disks[d->disk_count++];
+  memset (disk, 0, sizeof *disk);
   strcpy (disk->id, disk_id);
-  disk->increment = parent != NULL;
   disk->writer = w;
   *out = w;
+  return disk;
+}
+
+int
+draft_add_disk (struct draft *d, const char *disk_id, uint64_t virtual_size,
+                const char *parent, struct writer **out, struct fault *f)
+{
+  CLEANUP_FREE char *backing = NULL;
+  struct draft_disk *disk;
+
+  *out = NULL;
+  if (parent != NULL) {
+    if (check_parent (d, disk_id, parent, f) < 0)
+      return -1;
+    backing = xasprintf ("../%s/%s.qcow2", parent, disk_id);
+  }
+  disk = add_disk (d, disk_id, virtual_size, backing, out, f);
+  if (disk == NULL)
+    return -1;
+  disk->increment = parent != NULL;
+  return 0;
+}
+
+int
+draft_add_disk_over (struct draft *d, const char *disk_id,
+                     uint64_t virtual_size, const struct point *base,
+                     struct writer **out, struct fault *f)
+{
+  CLEANUP_FREE char *backing = template_backing (base);
+  struct draft_disk *disk
+      = add_disk (d, disk_id, virtual_size, backing, out, f);
+
+  if (disk == NULL)
+    return -1;
+  memcpy (disk->base, base->vm_id, UUID_SIZE);
+  memcpy (disk->base_digest, template_disk (base)->digest, DIGEST_SIZE);
   return 0;
 }
 
@@ -232,6 +283,8 @@ fill_disk (const struct draft *d, struct manifest_disk *disk, struct fault *f)
       continue;
     totals = writer_totals (d->disks[i].writer);
     disk->kind = d->disks[i].increment ? MANIFEST_INCREMENT : MANIFEST_FULL;
+    memcpy (disk->base, d->disks[i].base, UUID_SIZE);
+    memcpy (disk->base_digest, d->disks[i].base_digest, DIGEST_SIZE);
   }
   if (totals == NULL)
     return fault_set (f, FAULT_INTERNAL, 0,
@@ -278,30 +331,65 @@ fill_manifest (const struct draft *d, struct manifest *m, struct fault *f)
   return 0;
 }
 
-/* The folder goes to its place; from here on the point exists. */
+/* The folder goes to NAME below DIRFD; from here on the point exists. */
 static int
-move_folder (struct draft *d, struct fault *f)
+move_folder (struct draft *d, int dirfd, const char *name, struct fault *f)
 {
   int tmp = place_folder_fd (d->place, PLACE_TMP);
+
+  if (lease_check (d->lease, f) < 0)
+    return -1;
+  /* A folder with something in it is never replaced by a rename. */
+  if (renameat (tmp, d->folder, dirfd, name) < 0)
+    return fault_set (f, FAULT_IO, errno, "rename tmp/%s to %s", d->folder,
+                      name);
+  if (fdio_sync_dir (dirfd, name, f) < 0) {
+    /* It may or may not survive a power cut: better that it does not. */
+    (void)renameat (dirfd, name, tmp, d->folder);
+    return -1;
+  }
+  /* What stays of the old name, if this fails, is only a name. */
+  (void)fdio_sync_dir (tmp, "tmp", NULL);
+  return 0;
+}
+
+static int
+move_point (struct draft *d, struct fault *f)
+{
   int vms = place_folder_fd (d->place, PLACE_VMS);
   CLEANUP_CLOSE int vm = -1;
 
   if (fdio_mkdir (vms, d->vm_id, 0700, f) < 0)
     return -1;
   vm = fdio_open_dir (vms, d->vm_id, f);
-  if (vm < 0 || lease_check (d->lease, f) < 0)
-    return -1;
-  /* A folder with something in it is never replaced by a rename. */
-  if (renameat (tmp, d->folder, vm, d->point) < 0)
-    return fault_set (f, FAULT_IO, errno, "publish VM %s point %s", d->vm_id,
-                      d->point);
-  if (fdio_sync_dir (vm, d->vm_id, f) < 0) {
-    /* It may or may not survive a power cut: better that it does not. */
-    (void)renameat (vm, d->point, tmp, d->folder);
-    return -1;
+  return vm < 0 ? -1 : move_folder (d, vm, d->point, f);
+}
+
+/* Nobody changes a base from here on: it has no need to be writable. */
+static int
+move_base (struct draft *d, const struct manifest *m, struct fault *f)
+{
+  const char *const names[]
+      = { m->disks[0].file, m->disks[0].sum, MANIFEST_NAME };
+
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (fchmodat (d->fd, names[i], 0400, 0) < 0)
+      return fault_set (f, FAULT_IO, errno, "chmod %s", names[i]);
   }
-  /* What stays of the old name, if this fails, is only a name. */
-  (void)fdio_sync_dir (tmp, "tmp", NULL);
+  return move_folder (d, place_folder_fd (d->place, PLACE_BASES), d->vm_id, f);
+}
+
+/* Are the bases below still what they were? */
+static int
+check_bases (const struct draft *d, const struct manifest *m, struct fault *f)
+{
+  for (size_t i = 0; i < m->disk_count; i++) {
+    CLEANUP (point_free) struct point *base = NULL;
+    CLEANUP_FREE char *backing = NULL;
+
+    if (template_below (d->place, m, &m->disks[i], &backing, &base, f) < 0)
+      return -1;
+  }
   return 0;
 }
 
@@ -317,8 +405,10 @@ draft_publish (struct draft *d, struct manifest *m, struct fault *f)
   if (text == NULL || lease_check (d->lease, f) < 0
       || fdio_sync_dir (d->fd, d->folder, f) < 0
       || fdio_replace (d->fd, MANIFEST_NAME, text, size, 0600, f) < 0
-      || move_folder (d, f) < 0)
-    return fault_prefix (f, "publish point %s", d->point);
+      || check_bases (d, m, f) < 0
+      || (d->is_base ? move_base (d, m, f) : move_point (d, f)) < 0)
+    return fault_prefix (f, "publish %s %s", d->is_base ? "base" : "point",
+                         d->is_base ? d->vm_id : d->point);
   return 0;
 }
 

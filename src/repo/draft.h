@@ -4,6 +4,8 @@
      files, fsync each -> fsync the folder -> manifest, fsync -> rename into
      vms/VM-ID/POINT -> fsync vms/VM-ID and tmp
 
+   The base of a template goes to bases/VOLUME-ID in the same way.
+
    A crash before the rename leaves a folder in tmp that draft_clean removes, a
    crash after it a whole point.  */
 #ifndef DRAFT_H
@@ -19,6 +21,7 @@ struct fault;
 struct lease;
 struct manifest;
 struct place;
+struct point;
 struct writer;
 
 /* Begin a point of the VM whose lease LEASE is (borrowed, as PLACE is, until
@@ -28,6 +31,10 @@ struct writer;
 int draft_begin (const struct place *place, const struct lease *lease,
                  int64_t when, const char *run_id, struct draft **out,
                  struct fault *f);
+/* Begin the base of a template; LEASE is the one of the volume's id, which
+   draft_vm_id then is. */
+int draft_begin_base (const struct place *place, const struct lease *lease,
+                      const char *run_id, struct draft **out, struct fault *f);
 /* The name that the point will have; its VM. */
 const char *draft_point (const struct draft *d);
 const char *draft_vm_id (const struct draft *d);
@@ -42,6 +49,11 @@ int draft_put_text (struct draft *d, const char *name, const void *data,
 int draft_add_disk (struct draft *d, const char *disk_id, uint64_t virtual_size,
                     const char *parent, struct writer **writer,
                     struct fault *f);
+/* The same for a full over BASE, a template's base, which must still be there
+   when the draft is published. */
+int draft_add_disk_over (struct draft *d, const char *disk_id,
+                         uint64_t virtual_size, const struct point *base,
+                         struct writer **writer, struct fault *f);
 /* Make it a point.  M has a disk for each draft_add_disk and no other; its
    writers are finished.  Fields of M that the draft fills (see manifest.h) are
    overwritten.  The lease is checked.  On a fault nothing is published. */

@@ -111,6 +111,9 @@ static const struct field disk_fields[] = {
   DISK ("disk.storage-domain", ID, storage_domain_id, false),
   DISK ("disk.storage-domain.name", TEXT, storage_domain_name, false),
   DISK ("disk.volume", ID, volume_id, false),
+  DISK ("disk.identity", TEXT, identity, false),
+  DISK ("disk.base", ID, base, false),
+  DISK ("disk.base.digest", DIGEST, base_digest, false),
   DISK ("disk.file", TEXT, file, true),
   DISK ("disk.file.bytes", NUMBER, bytes, true),
   DISK ("disk.data", NUMBER, data, true),
@@ -398,6 +401,14 @@ field_parse (const struct field *field, void *entry, const char *value)
   return good;
 }
 
+static bool
+digest_is_none (const uint8_t *digest)
+{
+  static const uint8_t none[DIGEST_SIZE];
+
+  return memcmp (digest, none, DIGEST_SIZE) == 0;
+}
+
 static void
 field_format (const struct field *field, const void *entry, struct buf *b)
 {
@@ -422,6 +433,9 @@ field_format (const struct field *field, const void *entry, struct buf *b)
     value = bool_names[*(const bool *)at];
     break;
   case FIELD_DIGEST:
+    /* None is all zeros. */
+    if (!field->required && digest_is_none (at))
+      return;
     digest_format (at, text);
     break;
   case FIELD_KIND:
@@ -537,7 +551,11 @@ check_disk (const struct manifest *m, const struct manifest_disk *d,
   else if (d->data > room || d->zero > room - d->data
            || d->data % DIGEST_BLOCK != 0 || d->zero % DIGEST_BLOCK != 0)
     wrong = "its data and zeros are more than its size, or no whole clusters";
-  else if (d->kind == MANIFEST_FULL && d->zero != 0)
+  else if (d->kind == MANIFEST_INCREMENT && d->base[0] != '\0')
+    wrong = "it is an increment over a template's base";
+  else if ((d->base[0] == '\0') != digest_is_none (d->base_digest))
+    wrong = "its template's base and the digest of that do not fit";
+  else if (d->kind == MANIFEST_FULL && d->base[0] == '\0' && d->zero != 0)
     wrong = "it is a full with zero clusters";
   else if (d->kind == MANIFEST_INCREMENT && m->kind == MANIFEST_FULL)
     wrong = "it is an increment in a full point";
@@ -652,16 +670,20 @@ manifest_load (int dirfd, const char *vm_id, const char *point,
 {
   CLEANUP (manifest_free) struct manifest *m = NULL;
   CLEANUP_FREE char *text = NULL;
+  CLEANUP_FREE char *name = point == NULL
+                                ? xasprintf ("template's base %s", vm_id)
+                                : xasprintf ("VM %s point %s", vm_id, point);
   size_t size;
 
   *out = NULL;
   text = fdio_slurp (dirfd, MANIFEST_NAME, MANIFEST_MAX, &size, f);
   if (text == NULL || manifest_parse (text, size, &m, f) < 0)
-    return fault_prefix (f, "VM %s point %s", vm_id, point);
-  if (strcmp (m->vm_id, vm_id) != 0 || strcmp (m->point, point) != 0)
+    return fault_prefix (f, "%s", name);
+  if (strcmp (m->vm_id, vm_id) != 0
+      || (point != NULL && strcmp (m->point, point) != 0))
     return fault_set (f, FAULT_CORRUPT, 0,
-                      "VM %s point %s: its manifest is of VM %s point %s",
-                      vm_id, point, m->vm_id, m->point);
+                      "%s: its manifest is of VM %s point %s", name, m->vm_id,
+                      m->point);
   *out = steal_ptr (&m);
   return 0;
 }

@@ -31,7 +31,7 @@
 struct fault;
 
 enum manifest_kind {
-  MANIFEST_FULL,      /* nothing else is needed to restore it */
+  MANIFEST_FULL,      /* no other point is needed to restore it */
   MANIFEST_INCREMENT, /* over the parent point */
 };
 enum manifest_consistency {
@@ -64,10 +64,13 @@ struct manifest_disk {
   char storage_domain_id[UUID_SIZE];
   char *storage_domain_name;
   char volume_id[UUID_SIZE]; /* the frozen volume */
+  char *identity;            /* of a template's base: what proves the volume */
   /* draft */
-  char *file;                  /* DISK-ID.qcow2 */
-  uint64_t bytes;              /* size of that file */
-  char *sum;                   /* DISK-ID.sum */
+  char base[UUID_SIZE];             /* a full over this template's base; "" */
+  uint8_t base_digest[DIGEST_SIZE]; /* digest below, of that base */
+  char *file;                       /* DISK-ID.qcow2 */
+  uint64_t bytes;                   /* size of that file */
+  char *sum;                        /* DISK-ID.sum */
   uint64_t data;               /* guest bytes in data clusters of this file */
   uint64_t zero;               /* guest bytes in zero clusters of this file */
   uint8_t digest[DIGEST_SIZE]; /* XXH3-128 of the sum file */
@@ -158,8 +161,8 @@ int manifest_parse (const char *text, size_t size, struct manifest **out,
    FAULT_INTERNAL when M would not be read back (a missing or malformed
    field). */
 char *manifest_format (const struct manifest *m, size_t *size, struct fault *f);
-/* Read the manifest in the directory of a point.  Its point and VM must be the
-   ones named.  FAULT_NOTFOUND: none there. */
+/* Read the manifest in the directory of a point.  Its point (NULL: any) and VM
+   must be the ones named.  FAULT_NOTFOUND: none there. */
 int manifest_load (int dirfd, const char *vm_id, const char *point,
                    struct manifest **out, struct fault *f);
 

@@ -313,3 +313,16 @@ place_open_vm (const struct place *p, const char *vm_id, const char *point,
     fault_prefix (f, "VM %s", vm_id);
   return fd;
 }
+
+int
+place_open_base (const struct place *p, const char *volume_id, struct fault *f)
+{
+  int fd;
+
+  if (!uuid_valid (volume_id))
+    return fault_set (f, FAULT_USAGE, 0, "\"%s\" is no volume id", volume_id);
+  fd = fdio_open_dir (p->folders[PLACE_BASES], volume_id, f);
+  if (fd < 0)
+    fault_prefix (f, "template's base %s", volume_id);
+  return fd;
+}

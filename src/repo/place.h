@@ -58,5 +58,8 @@ int place_free_bytes (const struct place *p, uint64_t *bytes, struct fault *f);
    FAULT_NOTFOUND when it is absent. */
 int place_open_vm (const struct place *p, const char *vm_id, const char *point,
                    struct fault *f);
+/* The same for bases/VOLUME-ID. */
+int place_open_base (const struct place *p, const char *volume_id,
+                     struct fault *f);
 
 #endif /* PLACE_H */

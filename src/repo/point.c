@@ -262,6 +262,13 @@ point_open (const struct place *p, const char *vm_id, const char *name,
   return 0;
 }
 
+int
+point_dir (const struct place *p, const struct point *point, struct fault *f)
+{
+  return point->is_base ? place_open_base (p, point->vm_id, f)
+                        : place_open_vm (p, point->vm_id, point->name, f);
+}
+
 /* Does a point of VM_ID carry the name VM?  With NEWEST only the newest one
    that can be read is asked. */
 static int

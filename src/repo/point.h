@@ -22,8 +22,9 @@ struct place;
 
 /* A point whose manifest stands at its place. */
 struct point {
-  char vm_id[UUID_SIZE];
+  char vm_id[UUID_SIZE]; /* of a template's base: the volume's id */
   char name[POINT_NAME_SIZE];
+  bool is_base;              /* a template's base: see template.h */
   struct manifest *manifest; /* NULL: it cannot be read, see damage */
   char *damage;              /* why, or NULL */
 };
@@ -64,6 +65,10 @@ int point_find_vm (const struct place *p, const char *vm,
 /* The point NAME of VM_ID. */
 int point_open (const struct place *p, const char *vm_id, const char *name,
                 struct point **out, struct fault *f);
+/* The folder of a point, or of a template's base: a descriptor that the caller
+   closes; FAULT_NOTFOUND when it is absent. */
+int point_dir (const struct place *p, const struct point *point,
+               struct fault *f);
 void point_free (struct point *point);
 CLEANUP_DEFINE (point_free, struct point);
 

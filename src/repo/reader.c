@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,12 +20,13 @@
 #include "repo/point.h"
 #include "repo/reader.h"
 #include "repo/sum.h"
+#include "repo/template.h"
 
 #define BLOCK DIGEST_BLOCK
 
 /* One image of the chain. */
 struct layer {
-  char point[POINT_NAME_SIZE];
+  char name[UUID_SIZE + 16]; /* "point 2026...", for messages */
   struct source *source;
   struct sum *sum;
 };
@@ -53,27 +55,32 @@ reader_close (struct reader *r)
   free (r);
 }
 
-/* Open the image and the sum of DISK at the point NAME below the others. */
+/* Open the image and the sum of DISK at POINT below the others.  BACKING: the
+   string that the image has to have, or NULL. */
 static int
-add_layer (struct reader *r, const struct place *place, const char *name,
-           const char *parent, const struct manifest_disk *disk,
-           struct fault *f)
+add_layer (struct reader *r, const struct place *place,
+           const struct point *point, const struct manifest_disk *disk,
+           const char *backing, struct fault *f)
 {
-  CLEANUP_CLOSE int fd = place_open_vm (place, r->vm_id, name, f);
-  CLEANUP_FREE char *backing = NULL;
+  CLEANUP_CLOSE int fd = point_dir (place, point, f);
   CLEANUP_FREE char *path = NULL;
   struct qcow2_expect expect = { .virtual_size = disk->virtual_size };
   struct layer *layer;
 
   if (fd < 0)
     return -1;
+  if (r->count == READER_DEPTH_MAX)
+    return fault_set (f, FAULT_CORRUPT, 0, "more than %u images in its chain",
+                      READER_DEPTH_MAX);
   r->layers = xreallocarray (r->layers, r->count + 1, sizeof *r->layers);
   layer = &r->layers[r->count++];
   memset (layer, 0, sizeof *layer);
-  strcpy (layer->point, name);
-  path = xasprintf ("%s/%s", name, disk->file);
-  if (disk->kind == MANIFEST_INCREMENT) {
-    backing = xasprintf ("../%s/%s", parent, disk->file);
+  snprintf (layer->name, sizeof layer->name, "%s %s",
+            point->is_base ? "template's base" : "point",
+            point->is_base ? point->vm_id : point->name);
+  path = xasprintf ("%s/%s", point->is_base ? point->vm_id : point->name,
+                    disk->file);
+  if (backing != NULL) {
     expect.backing = QCOW2_BACKING_EXACT;
     expect.parent = backing;
     expect.parent_format = "qcow2";
@@ -100,6 +107,23 @@ find_disk (const struct manifest *m, const char *disk_id)
   return d != NULL && strcmp (d->id, disk_id) == 0 ? d : NULL;
 }
 
+/* One image, and the template's base that it is over. */
+static int
+add_disk (struct reader *r, const struct place *place,
+          const struct point *point, const struct manifest_disk *disk,
+          struct fault *f)
+{
+  CLEANUP_FREE char *backing = NULL;
+  CLEANUP (point_free) struct point *base = NULL;
+
+  if (template_below (place, point->manifest, disk, &backing, &base, f) < 0
+      || add_layer (r, place, point, disk, backing, f) < 0)
+    return -1;
+  return base == NULL
+             ? 0
+             : add_layer (r, place, base, template_disk (base), NULL, f);
+}
+
 /* Go down from POINT by the manifests until a full. */
 static int
 add_layers (struct reader *r, const struct place *place,
@@ -116,10 +140,7 @@ add_layers (struct reader *r, const struct place *place,
     if (disk == NULL)
       return fault_set (f, point == top ? FAULT_NOTFOUND : FAULT_CORRUPT, 0,
                         "point %s has no disk %s", point->name, r->disk_id);
-    if (r->count == READER_DEPTH_MAX)
-      return fault_set (f, FAULT_CORRUPT, 0, "more than %u points in its chain",
-                        READER_DEPTH_MAX);
-    if (add_layer (r, place, point->name, m->parent, disk, f) < 0)
+    if (add_disk (r, place, point, disk, f) < 0)
       return -1;
     if (disk->kind == MANIFEST_FULL)
       return 0;
@@ -266,9 +287,9 @@ check_block (struct reader *r, const struct layer *layer, uint64_t offset,
   if (rc == 1 && digest_equal (is, want))
     return 0;
   return fault_set (f, FAULT_CORRUPT, 0,
-                    "%s: the 64 KiB at %llu (written by point %s) are not "
+                    "%s: the 64 KiB at %llu (written by %s) are not "
                     "what was backed up",
-                    r->name, (unsigned long long)offset, layer->point);
+                    r->name, (unsigned long long)offset, layer->name);
 }
 
 static int
@@ -355,10 +376,10 @@ reader_digest (struct reader *r, uint64_t cluster,
   rc = sum_find (r->layers[first.e.layer].sum, cluster, out, f);
   if (rc == 0)
     return fault_set (f, FAULT_CORRUPT, 0,
-                      "%s: the 64 KiB at %llu (written by point %s) have no "
+                      "%s: the 64 KiB at %llu (written by %s) have no "
                       "digest",
                       r->name, (unsigned long long)offset,
-                      r->layers[first.e.layer].point);
+                      r->layers[first.e.layer].name);
   return rc;
 }
 

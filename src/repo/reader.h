@@ -13,7 +13,7 @@
 #include "image/extent.h"
 #include "wire/digest.h"
 
-/* Points in one chain. */
+/* Images in one chain. */
 #define READER_DEPTH_MAX 256u /* CHAIN_LAYERS_MAX */
 /* Most bytes in one reader_read. */
 #define READER_READ_MAX (16u << 20)
@@ -23,7 +23,7 @@ struct place;
 struct point;
 struct reader;
 
-/* Open disk DISK_ID of POINT.  One thread at a time; several may each have
+/* Open disk DISK_ID of POINT (or of a template's base).  One thread at a time; several may each have
    their own.  FAULT_NOTFOUND: the point has no such disk; FAULT_CORRUPT: a
    parent is missing or the structure is wrong.  The caller closes *OUT. */
 int reader_open (const struct place *place, const struct point *point,
@@ -33,7 +33,7 @@ CLEANUP_DEFINE (reader_close, struct reader);
 
 /* Virtual size of the image (the guest's bytes). */
 uint64_t reader_size (const struct reader *r);
-/* Images in the chain, 1 for a full. */
+/* Images in the chain: 1 for a full, 2 for one over a template's base. */
 unsigned reader_depth (const struct reader *r);
 /* Tell FN the ranges between START and START + LENGTH that hold data, ascending
    and joined (kind EXTENT_DATA; layer and host are 0); all else reads as

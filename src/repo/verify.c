@@ -21,6 +21,7 @@
 #include "repo/qemuimg.h"
 #include "repo/reader.h"
 #include "repo/sum.h"
+#include "repo/template.h"
 #include "repo/verify.h"
 
 #define BLOCK DIGEST_BLOCK
@@ -34,6 +35,7 @@
 struct check {
   const struct place *place;
   const struct point *point;
+  struct point *base; /* of a template, below the image; NULL: none */
   const struct verify_options *options;
   const struct manifest_disk *disk;
   struct verify_disk *report;
@@ -58,16 +60,18 @@ tell (struct check *c, uint64_t bytes)
 static int
 open_disk (struct check *c, struct fault *f)
 {
-  CLEANUP_CLOSE int fd
-      = place_open_vm (c->place, c->point->vm_id, c->point->name, f);
+  CLEANUP_CLOSE int fd = point_dir (c->place, c->point, f);
   CLEANUP_FREE char *backing = NULL;
   struct qcow2_expect expect = { .virtual_size = c->disk->virtual_size };
 
+  if (template_below (c->place, c->point->manifest, c->disk, &backing, &c->base,
+                      f)
+      < 0)
+    return -1;
   if (fd < 0 || sum_open (fd, c->disk->sum, c->disk->digest, &c->sum, f) < 0
       || source_open_file (fd, c->disk->file, c->disk->file, &c->source, f) < 0)
     return point_damaged (f);
-  if (c->disk->kind == MANIFEST_INCREMENT) {
-    backing = xasprintf ("../%s/%s", c->point->manifest->parent, c->disk->file);
+  if (backing != NULL) {
     expect.backing = QCOW2_BACKING_EXACT;
     expect.parent = backing;
     expect.parent_format = "qcow2";
@@ -222,7 +226,7 @@ libqcow_reads_it (const struct check *c)
               && c->disk->virtual_size / THIN_RATIO > c->disk->data;
 
   return !c->options->only_qemu && oracle_version () != NULL && !thin
-         && c->disk->kind == MANIFEST_FULL && c->zero == 0;
+         && c->disk->kind == MANIFEST_FULL && c->base == NULL && c->zero == 0;
 }
 
 static int
@@ -310,6 +314,8 @@ decode (struct check *c, struct fault *f)
   return decode_qemu (c, r, program, f);
 }
 
+static int check_base (const struct check *c, struct fault *f);
+
 static void
 check_disk (const struct place *place, const struct point *point,
             const struct manifest_disk *disk,
@@ -333,6 +339,8 @@ check_disk (const struct place *place, const struct point *point,
   snprintf (report->decoder, sizeof report->decoder, "none: %s",
             options->skip_decode ? "not asked for" : "not reached");
   rc = check_file (&c, &local);
+  if (rc == 0 && report->bad == 0 && c.base != NULL)
+    rc = check_base (&c, &local);
   if (rc == 0 && report->bad == 0 && !options->skip_decode)
     rc = decode (&c, &local);
   report->data = report->blocks * BLOCK;
@@ -342,17 +350,80 @@ check_disk (const struct place *place, const struct point *point,
   if (!report->good)
     fault_prefix (&report->fault, "disk %s",
                   disk->alias == NULL ? disk->id : disk->alias);
+  point_free (c.base);
   qcow2_close (c.image);
   source_free (c.source);
   sum_close (c.sum);
   free (c.chunk);
 }
 
+/* What was found out about the bases of templates. */
+struct seen_base {
+  char id[UUID_SIZE];
+  struct fault fault; /* code NONE: good */
+};
+struct verify_bases {
+  struct seen_base *items;
+  size_t count;
+};
+
+struct verify_bases *
+verify_bases_new (void)
+{
+  return xcalloc (1, sizeof (struct verify_bases));
+}
+
+void
+verify_bases_free (struct verify_bases *bases)
+{
+  free (bases->items);
+  free (bases);
+}
+
+static void
+remember (struct verify_bases *bases, const char *id, const struct fault *f)
+{
+  struct seen_base *seen;
+
+  if (bases == NULL || f->code == FAULT_CANCELLED)
+    return;
+  bases->items
+      = xreallocarray (bases->items, bases->count + 1, sizeof *bases->items);
+  seen = &bases->items[bases->count++];
+  memcpy (seen->id, id, UUID_SIZE);
+  seen->fault = *f;
+}
+
+/* The base of a template is checked as the disk of a point is. */
+static int
+check_base (const struct check *c, struct fault *f)
+{
+  struct verify_bases *bases = c->options->bases;
+  const struct manifest_disk *disk = template_disk (c->base);
+  struct verify_options options = *c->options;
+  struct verify_disk report = { .blocks = 0 };
+
+  for (size_t i = 0; bases != NULL && i < bases->count; i++) {
+    if (strcmp (bases->items[i].id, c->base->vm_id) != 0)
+      continue;
+    return bases->items[i].fault.code == FAULT_NONE
+               ? 0
+               : fault_copy (f, &bases->items[i].fault);
+  }
+  options.progress = NULL;
+  check_disk (c->place, c->base, disk, &options, &report);
+  if (!report.good)
+    fault_prefix (&report.fault, "template's base %s", c->base->vm_id);
+  remember (bases, c->base->vm_id, &report.fault);
+  free (report.alias);
+  return report.good ? 0 : fault_copy (f, &report.fault);
+}
+
 static int
 check_files (const struct place *place, const struct point *point,
              struct verify_report *report, struct fault *f)
 {
-  CLEANUP_CLOSE int fd = place_open_vm (place, point->vm_id, point->name, f);
+  CLEANUP_CLOSE int fd = point_dir (place, point, f);
 
   if (fd < 0)
     return -1;

@@ -7,7 +7,8 @@
    3. every data cluster has its digest;
    4. a foreign decoder, over the whole chain, gives the bytes of these digests
       and zeros elsewhere: libqcow when the image is one that it reads right
-      (a full), else qemu-img, which sends what it decodes through a socket. */
+      (a full), else qemu-img, which sends what it decodes through a socket.
+   The template's base that a disk is over is checked before in the same way. */
 #ifndef VERIFY_H
 #define VERIFY_H
 
@@ -15,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/uuid.h"
 
@@ -22,11 +24,15 @@
 
 struct place;
 struct point;
+struct verify_bases;
 
 struct verify_options {
   bool skip_decode;     /* steps 1 to 3 only */
   bool only_qemu;       /* never libqcow */
   const char *qemu_img; /* program, NULL: "qemu-img" from PATH */
+  /* Bases of templates that were checked already with these options, so that
+     each is checked once in many points; NULL: each time. */
+  struct verify_bases *bases;
   /* Called now and then; may be NULL.  DONE of TOTAL are bytes of this disk's
      work. */
   void (*progress) (void *opaque, const char *disk_id, uint64_t done,
@@ -60,6 +66,9 @@ struct verify_report {
 int verify_point (const struct place *place, const struct point *point,
                   const struct verify_options *options,
                   struct verify_report *report, struct fault *f);
+struct verify_bases *verify_bases_new (void);
+void verify_bases_free (struct verify_bases *bases);
+CLEANUP_DEFINE (verify_bases_free, struct verify_bases);
 void verify_report_reset (struct verify_report *report);
 
 #endif /* VERIFY_H */

@@ -233,10 +233,43 @@ feed_all (const struct model *m, struct writer *w)
   assert_int_equal (feed.failed, 0);
 }
 
-/* Back up model M at WHEN; the name of the point into NAME. */
+static inline bool
+have_qemu (void)
+{
+  char version[QEMUIMG_VERSION_SIZE];
+
+  return qemuimg_version ("qemu-img", version, NULL) == 0;
+}
+
+/* As chainlift-repository(5) says: qemu-img alone, in the point's folder. */
 static inline void
-back_up (const struct model *m, int64_t when, const char *run,
-         const char *parent, char name[static POINT_NAME_SIZE])
+check_by_hand (const char *name, const struct model *m)
+{
+  char *command = xasprintf ("cd %s/vms/" VM "/%s"
+                             " && qemu-img check -q -f qcow2 " DISK ".qcow2"
+                             " && qemu-img convert -f qcow2 -O raw " DISK
+                             ".qcow2 %s/by-hand.raw",
+                             repo, name, folder);
+  char *path = xasprintf ("%s/by-hand.raw", folder);
+  char *raw;
+  size_t size;
+
+  assert_int_equal (system (command), 0);
+  raw = fdio_slurp (AT_FDCWD, path, 1u << 30, &size, NULL);
+  assert_non_null (raw);
+  assert_true (size == m->size);
+  assert_memory_equal (raw, m->bytes, size);
+  free (raw);
+  free (path);
+  free (command);
+}
+
+/* Back up model M at WHEN; the name of the point into NAME.  A full lies over
+   BASE, a template's base, unless that is NULL. */
+static inline void
+back_up_over (const struct model *m, int64_t when, const char *run,
+              const char *parent, const struct point *base,
+              char name[static POINT_NAME_SIZE])
 {
   struct lease *lease = NULL;
   struct draft *draft = NULL;
@@ -248,7 +281,12 @@ back_up (const struct model *m, int64_t when, const char *run,
   assert_int_equal (lease_take (place, VM, run, &lease, NULL), 0);
   assert_int_equal (draft_begin (place, lease, when, run, &draft, NULL), 0);
   assert_int_equal (draft_put_text (draft, "vm.ovf", "<ovf/>", 6, NULL), 0);
-  assert_int_equal (draft_add_disk (draft, DISK, m->size, parent, &w, NULL), 0);
+  if (base != NULL)
+    assert_int_equal (
+        draft_add_disk_over (draft, DISK, m->size, base, &w, NULL), 0);
+  else
+    assert_int_equal (draft_add_disk (draft, DISK, m->size, parent, &w, NULL),
+                      0);
   feed_all (m, w);
   assert_null (writer_totals (w));
   if (writer_finish (w, &totals, &f) < 0)
@@ -260,6 +298,13 @@ back_up (const struct model *m, int64_t when, const char *run,
   draft_free (draft);
   manifest_free (manifest);
   lease_drop (lease);
+}
+
+static inline void
+back_up (const struct model *m, int64_t when, const char *run,
+         const char *parent, char name[static POINT_NAME_SIZE])
+{
+  back_up_over (m, when, run, parent, NULL, name);
 }
 
 static inline int

@@ -219,6 +219,14 @@ static const struct {
     "in a full point" },
   { "zeros in a full", HEAD FULL REST DISK_OF (DISK1, "full", "65536"),
     "zero clusters" },
+  { "base outside", GOOD "disk.base ../../../../etc\n", "malformed" },
+  { "base without digest", GOOD "disk.base " DISK2 "\n", "do not fit" },
+  { "digest without base", GOOD "disk.base.digest " HEX "\n", "do not fit" },
+  { "increment over a base",
+    HEAD "kind increment\nparent 20261119T010000Z\n" REST DISK_OF (
+        DISK1, "increment", "0") "disk.base " DISK2 "\n"
+                                 "disk.base.digest " HEX "\n",
+    "over a template's base" },
   { "disk twice",
     HEAD FULL REST DISK_OF (DISK1, "full", "0") DISK_OF (DISK1, "full", "0"),
     "it stands twice" },
@@ -274,6 +282,33 @@ test_hostile (void **state)
       fail_msg ("%s: %s", hostile[i].name, f.text);
     assert_null (m);
   }
+}
+
+/* A full over a template's base has zero clusters. */
+static void
+test_base (void **state)
+{
+  struct fault f = FAULT_INIT;
+  struct manifest *m = NULL;
+  struct manifest *back = NULL;
+  char *text;
+  size_t size;
+
+  (void)state;
+  if (parse_sealed (HEAD FULL REST DISK_OF (
+                        DISK1, "full", "65536") "disk.base " DISK2
+                                                "\ndisk.base.digest " HEX "\n",
+                    &m, &f)
+      < 0)
+    fail_msg ("%s", f.text);
+  assert_string_equal (m->disks[0].base, DISK2);
+  text = manifest_format (m, &size, NULL);
+  assert_int_equal (manifest_parse (text, size, &back, NULL), 0);
+  assert_memory_equal (m->disks[0].base_digest, back->disks[0].base_digest,
+                       DIGEST_SIZE);
+  manifest_free (m);
+  manifest_free (back);
+  free (text);
 }
 
 /* A torn or changed file: every cut and every changed byte is found. */
@@ -396,8 +431,9 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_round_trip), cmocka_unit_test (test_format_refuses),
-    cmocka_unit_test (test_hostile),    cmocka_unit_test (test_damage),
-    cmocka_unit_test (test_limits),     cmocka_unit_test (test_load),
+    cmocka_unit_test (test_hostile),    cmocka_unit_test (test_base),
+    cmocka_unit_test (test_damage),     cmocka_unit_test (test_limits),
+    cmocka_unit_test (test_load),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

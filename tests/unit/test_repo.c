@@ -32,14 +32,6 @@
 #include "repo/writer.h"
 #include "tests/unit/repo_fixture.h"
 
-static bool
-have_qemu (void)
-{
-  char version[QEMUIMG_VERSION_SIZE];
-
-  return qemuimg_version ("qemu-img", version, NULL) == 0;
-}
-
 /* Verify NAME; its fault, or "" when all is right. */
 static void
 verify (const char *name, bool only_qemu, struct fault *f,
@@ -84,29 +76,6 @@ verify_bad (const char *name, const char *message, uint64_t want_bad)
   if (f.code != FAULT_CORRUPT || strstr (f.text, message) == NULL)
     fail_msg ("\"%s\" instead of: %s", f.text, message);
   assert_true (bad == want_bad);
-}
-
-/* As chainlift-repository(5) says: qemu-img alone, in the point's folder. */
-static void
-check_by_hand (const char *name, const struct model *m)
-{
-  char *command = xasprintf ("cd %s/vms/" VM "/%s"
-                             " && qemu-img check -q -f qcow2 " DISK ".qcow2"
-                             " && qemu-img convert -f qcow2 -O raw " DISK
-                             ".qcow2 %s/by-hand.raw",
-                             repo, name, folder);
-  char *path = xasprintf ("%s/by-hand.raw", folder);
-  char *raw;
-  size_t size;
-
-  assert_int_equal (system (command), 0);
-  raw = fdio_slurp (AT_FDCWD, path, 1u << 30, &size, NULL);
-  assert_non_null (raw);
-  assert_true (size == m->size);
-  assert_memory_equal (raw, m->bytes, size);
-  free (raw);
-  free (path);
-  free (command);
 }
 
 static void
