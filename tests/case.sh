@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # One case of check.sh: case.sh TALLY NAME COMMAND...
-# Runs COMMAND with its output in build-results, prints one line (and the end
-# of the log of a failure) and appends ok, FAIL or skip to the file TALLY.
+# Runs COMMAND with its output in build-results, prints one line (of a failure
+# also the lines of its log that begin with FAIL, and the end of that log) and appends ok, FAIL
+# or skip to the file TALLY.
 # Exit 77 of COMMAND is a skip, which tests/SKIPS must expect.
 set -u
 tally=$1
@@ -20,7 +21,10 @@ note ()
   echo "$1" >>"$tally"
   {
     printf '%-4s %s  (%s)\n' "$1" "$name" "$2"
-    [ "$1" = FAIL ] && tail -n "${TAIL:-40}" "$log" | sed 's/^/    | /'
+    if [ "$1" = FAIL ]; then
+      grep -nE '^(FAIL|FAILED):' "$log" | head -n 10 | sed 's/^/    > /'
+      tail -n "${TAIL:-40}" "$log" | sed 's/^/    | /'
+    fi
   } >"$log.line"
   # One write, so that cases side by side do not mix.
   cat "$log.line"

@@ -336,35 +336,63 @@ refused 9 'open images' top
 rm "$dom/images/$img"
 mv "$dom/images/moved" "$dom/images/$img"
 
+# A pull that pauses between its data and t1, in the background: its pid goes
+# to paused, and close_gate lets it go on.
+mkfifo gate
+pull_paused ()
+{
+  pull out/x pause "$l_c" "$l_b" "$l_a" <gate >out/log 2>&1 &
+  paused=$!
+  exec 8>gate
+  w_n=0
+  until grep -q ^paused out/log; do
+    w_n=$((w_n + 1))
+    [ $w_n -lt 300 ] || { bad "no pause: $(cat out/log)"; return; }
+    sleep 0.1
+  done
+}
+close_gate ()
+{
+  exec 8>&-
+  wait "$paused"
+}
+
+# The two processes of the helper of this test: their pids go to guard and
+# worker.
+find_processes ()
+{
+  guard='' worker=''
+  for p in /proc/[0-9]*; do
+    [ "$(readlink "$p/root" 2>/dev/null)" = "$work/root" ] || continue
+    u=$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "$p/status")
+    case $u in
+      "0 0 0 0") guard=$guard${p#/proc/} ;;
+      "36 36 36 36") worker=$worker${p#/proc/} ;;
+      *) bad "uid $u" ;;
+    esac
+  done
+  [ -d "/proc/${guard:-none}" ] && [ -d "/proc/${worker:-none}" ] \
+    || bad "processes of a helper: $guard and $worker"
+}
+
 say "== a change while it reads"
-(
-  sleep 1
-  meta "$img" "$b" "$a" COW INTERNAL "$cap" GEN=1
-) &
-refused 13 't1 differs' pull out/x pause=2 "$l_c" "$l_b" "$l_a"
-wait
+pull_paused
+meta "$img" "$b" "$a" COW INTERNAL "$cap" GEN=1
+close_gate
+rc=$?
+[ $rc = 13 ] && grep -q 't1 differs' out/log \
+  || bad "a change while it reads: $rc $(tail -n 2 out/log)"
 meta "$img" "$b" "$a" COW INTERNAL "$cap"
 
 say "== its names"
-timeout 20 "$drive" "$work/start" pull "$dir" out/x pause=2 \
-  "$l_c" "$l_b" "$l_a" >out/log 2>&1 &
-sleep 1
-n=0
-for p in /proc/[0-9]*; do
-  [ "$(readlink "$p/root" 2>/dev/null)" = "$work/root" ] || continue
-  n=$((n + 1))
+pull_paused
+find_processes
+for p in /proc/$guard /proc/$worker; do
   [ "$(cat "$p/comm")" = chainlift-remot ] || bad "comm $(cat "$p/comm")"
   [ "$(tr -d '\0' <"$p/cmdline")" = "chainlift-remote drive" ] \
     || bad "cmdline $(tr '\0' ' ' <"$p/cmdline")"
-  u=$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "$p/status")
-  case $u in
-    "0 0 0 0") guard=${p#/proc/} ;;
-    "36 36 36 36") worker=${p#/proc/} ;;
-    *) bad "uid $u" ;;
-  esac
 done
-[ $n = 2 ] || bad "$n processes of a helper"
-wait
+close_gate || bad "after a pause: $(tail -n 2 out/log)"
 "$helper" --version | grep -q "^chainlift-remote [0-9.]*$" \
   || bad "--version: $("$helper" --version)"
 "$helper" --selftest >/dev/null || bad "--selftest"
@@ -379,25 +407,16 @@ lives ()
 }
 for who in guard worker; do
   for signal in KILL TERM; do
-    timeout 20 "$drive" "$work/start" pull "$dir" out/x pause=9 \
-      "$l_c" "$l_b" "$l_a" >out/log 2>&1 &
-    sleep 0.7
-    for p in /proc/[0-9]*; do
-      [ "$(readlink "$p/root" 2>/dev/null)" = "$work/root" ] || continue
-      if [ "$(awk '/^Uid:/ { print $2 }' "$p/status")" = 0 ]; then
-        guard=${p#/proc/}
-      else
-        worker=${p#/proc/}
-      fi
-    done
+    pull_paused
+    find_processes
     eval "kill -$signal \$$who"
     k=0
     while lives "$guard" || lives "$worker"; do
       k=$((k + 1))
-      [ $k -lt 50 ] || { bad "$signal of the $who: the other lives"; break; }
+      [ $k -lt 200 ] || { bad "$signal of the $who: the other lives"; break; }
       sleep 0.1
     done
-    wait
+    close_gate && bad "$signal of the $who: the driver is content"
   done
 done
 
@@ -527,12 +546,20 @@ push start cow out/cow fresh >out/log 2>&1 || bad "ramfs push $(cat out/log)"
 qemu-img compare -q -f raw -F qcow2 out/want "$i/$v" || bad "ramfs push cow"
 
 say "== leftovers"
-sleep 0.2
-for p in /proc/[0-9]*; do
-  case $(readlink "$p/root" 2>/dev/null) in
-    "$work"/*) bad "process ${p#/proc/} is left: $(tr '\0' ' ' <"$p/cmdline")" ;;
-  esac
+# What still ends is given some time
+k=0
+while :; do
+  left=
+  for p in /proc/[0-9]*; do
+    case $(readlink "$p/root" 2>/dev/null) in
+      "$work"/*) left="$left ${p#/proc/}" ;;
+    esac
+  done
+  [ -n "$left" ] && [ $k -lt 100 ] || break
+  k=$((k + 1))
+  sleep 0.1
 done
+[ -z "$left" ] || bad "these processes are left:$left"
 
 [ $failed -eq 0 ] || { echo "$failed failed"; exit 1; }
 echo "all right"

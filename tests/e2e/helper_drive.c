@@ -7,7 +7,8 @@
      helper_drive HELPER silent|eof|garbage|deaf|flood|stopped DIR LAYER...
 
    FLAGS: words joined by commas: part lower scan leaf lz4 discard fresh locked
-   noseal stop=PHASE pause=SECONDS (between data and t1), or "-".
+   noseal stop=PHASE pause (between data and t1: "paused" is printed, and the
+   end of the standard input waited for, at most a minute), or "-".
    LAYER: IMAGE,VOLUME,PARENT,raw|cow,CAPACITY ("-" as PARENT: none).
    Facts go to stdout, one a line; a fault of the helper to stderr, and its
    code is the exit status.  100 + the helper's own status when it ended
@@ -47,9 +48,8 @@ static struct {
   uint64_t pinged_ms;
   uint64_t wire_bytes;
   struct fault fault;
-  bool part, lower, scan, leaf, lz4, discard, fresh, locked, noseal;
+  bool part, lower, scan, leaf, lz4, discard, fresh, locked, noseal, pause;
   const char *stop;
-  unsigned pause_s;
   unsigned heartbeat_ms;
   pid_t worker;
 } d = { .heartbeat_ms = 30000, .stop = "" };
@@ -249,6 +249,7 @@ parse_flags (char *text)
     { "part", &d.part },     { "lower", &d.lower },     { "scan", &d.scan },
     { "leaf", &d.leaf },     { "lz4", &d.lz4 },         { "fresh", &d.fresh },
     { "locked", &d.locked }, { "discard", &d.discard }, { "noseal", &d.noseal },
+    { "pause", &d.pause },
   };
   char *save = NULL;
 
@@ -260,8 +261,6 @@ parse_flags (char *text)
     }
     if (strncmp (w, "stop=", 5) == 0)
       d.stop = w + 5;
-    if (strncmp (w, "pause=", 6) == 0)
-      d.pause_s = (unsigned)atoi (w + 6);
   }
 }
 
@@ -447,6 +446,18 @@ bye (void)
   return status == 0 ? 0 : 100 + status;
 }
 
+/* Stay alive until the standard input ends. */
+static void
+pause_reading (void)
+{
+  struct pollfd p = { .fd = 0, .events = POLLIN };
+
+  puts ("paused");
+  fflush (stdout);
+  for (unsigned i = 0; i < 600 && poll (&p, 1, 100) == 0; i++)
+    ping ();
+}
+
 static int
 pull (int argc, char **argv)
 {
@@ -467,11 +478,8 @@ pull (int argc, char **argv)
     return 2;
   map_disk (opened.virtual_size);
   read_disk (out, opened.virtual_size);
-  fflush (stdout);
-  for (unsigned i = 0; i < d.pause_s * 10; i++) {
-    ping ();
-    poll (NULL, 0, 100);
-  }
+  if (d.pause)
+    pause_reading ();
   send_frame (FRAME_IDENTIFY, 4, NULL);
   b = expect (FRAME_IDENTITY);
   if (msg_identity_decode (&b, &t1, &f) < 0)
