@@ -107,10 +107,6 @@ class Host(Faults):
         os.makedirs(os.path.join(base, 'upper'), mode=0o755)
         os.chmod(os.path.join(base, 'vartmp'), 0o1777)
         hostkeys = cls._host_keys(base, name)
-        kind, blob = hostkeys[engine_key].split()
-        finger = run(
-            ['ssh-keygen', '-l', '-E', 'sha256', '-f', '-'], input='%s %s\n' % (kind, blob)
-        ).split()[1]
         host = cls(
             lab_dir,
             name=name,
@@ -121,22 +117,34 @@ class Host(Faults):
             ssh_port=ssh_port,
             link=bridge + name,
             hostkeys=hostkeys,
-            hostkey_pub=hostkeys[engine_key],
-            fingerprint=finger,
+            **cls.key_fields(hostkeys[engine_key])
         )
         hostroot.write(host)
-        with open(os.path.join(base, 'host.json'), 'w') as out:
-            json.dump(host.fields, out)
+        host.note()
         return host
+
+    @staticmethod
+    def key_fields(key):
+        """What the engine says of a host's key: hostkey_pub, fingerprint."""
+        finger = run(['ssh-keygen', '-l', '-E', 'sha256', '-f', '-'], input=key + '\n').split()[1]
+        return {'hostkey_pub': key, 'fingerprint': finger}
+
+    def note(self):
+        """Write down what load finds again."""
+        with open(os.path.join(self.dir, 'host.json'), 'w') as out:
+            json.dump(self.fields, out)
 
     @classmethod
     def load(cls, lab_dir, name):
         path = os.path.join(lab_dir, 'hosts', name, 'host.json')
         try:
             with open(path) as source:
-                return cls(lab_dir, **json.load(source))
+                fields = json.load(source)
         except FileNotFoundError:
             raise HostError('no host %s in the lab %s' % (name, lab_dir))
+        if fields.get('kind') == 'guest':
+            from blockguest import Guest as cls
+        return cls(lab_dir, **fields)
 
     @classmethod
     def load_all(cls, lab_dir):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab: an engine, hypervisors and storage in namespaces of this machine.
 
-    lab.sh up DIR [--hosts N] [--vms all|small] [--size BYTES]
-                           make it; DIR must not exist or be empty
+    lab.sh up DIR [--hosts N] [--guests N] [--vms all|small] [--size BYTES] [--bare]
+                           make it; DIR must not exist or be empty; guests are hosts that are
+                           machines (TCG) with shared LUNs; bare: without the engine and VMs
     lab.sh down DIR        take it down, in whatever state it is
     lab.sh ctl DIR VERB... speak to the engine's control endpoint (ctl DIR help)
     lab.sh residue DIR     list what a tool left in the lab; nothing = clean
@@ -22,6 +23,7 @@ residue found something); 2 usage; 77 a tool is missing.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import shlex
@@ -31,6 +33,7 @@ import subprocess
 import sys
 import time
 
+import blockguest
 import ctl
 import hosts
 from hosts import PART, Host, HostError, run, tail
@@ -51,6 +54,12 @@ TOOLS = {
 }
 SIZE = 6 << 30
 NUMBERS = range(1, 255)
+GUEST_TOOLS = {
+    'qemu-system-x86_64': 'qemu-system-x86',
+    'mke2fs': 'e2fsprogs',
+    'lz4': 'lz4',
+    'tgtd': 'tgt',
+}
 UP_TIMEOUT = 90
 QUIET_TIMEOUT = 5
 SSH_PORTS = (22, 2222, 22)
@@ -64,11 +73,12 @@ class LabError(Exception):
 # -- up -------------------------------------------------------------------
 
 
-def check_tools():
+def check_tools(guests):
     os.environ['PATH'] = hosts.INNER_PATH
     if os.geteuid():
         raise LabError('the lab needs root')
-    missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+    tools = dict(TOOLS, **GUEST_TOOLS) if guests else TOOLS
+    missing = sorted({package for tool, package in tools.items() if not shutil.which(tool)})
     if missing:
         print('skip: the lab needs the packages %s' % ' '.join(missing))
         sys.exit(77)
@@ -185,19 +195,35 @@ ssh: {
 '''
 
 
-def write_results(lab_dir, number, machines, ready):
-    values = {
-        'LAB': lab_dir,
-        'LAB_CONF': lab_dir + '/chainlift.conf',
-        'LAB_REPO': lab_dir + '/repo',
-        'LAB_URL': ready['url'],
-        'LAB_CA': ready['ca_file'],
-        'LAB_USER': ready['user'],
-        'LAB_PASSWORD_FILE': ready['password_file'],
+def make_guests(lab_dir, bridge, number, count):
+    if not count:
+        return []
+    blockguest.make_luns(lab_dir + '/luns')
+    return [
+        blockguest.Guest.create(
+            lab_dir, 'b%d' % (index + 1), bridge, '10.99.%d.%d' % (number, 21 + index), 24
+        )
+        for index in range(count)
+    ]
+
+
+def write_results(lab_dir, number, machines, ready=None):
+    """DIR/env and what belongs to it; ready: what labd.py said, if there is one."""
+    values = {'LAB': lab_dir}
+    if ready:
+        values.update(
+            LAB_CONF=lab_dir + '/chainlift.conf',
+            LAB_REPO=lab_dir + '/repo',
+            LAB_URL=ready['url'],
+            LAB_CA=ready['ca_file'],
+            LAB_USER=ready['user'],
+            LAB_PASSWORD_FILE=ready['password_file'],
+            LAB_CTL=lab_dir + '/ctl.sock',
+        )
+    values |= {
         'LAB_NETWORK': '10.99.%d.0/24' % number,
         'LAB_KNOWN_HOSTS': lab_dir + '/known_hosts',
         'LAB_HOSTS': ' '.join(h.name for h in machines),
-        'LAB_CTL': lab_dir + '/ctl.sock',
     }
     for kind in hosts.KEY_TYPES:
         values['LAB_KEY_' + kind.upper()] = '%s/keys/id_%s' % (lab_dir, kind)
@@ -208,8 +234,9 @@ def write_results(lab_dir, number, machines, ready):
         name = host.address if host.ssh_port == 22 else '[%s]:%d' % (host.address, host.ssh_port)
         known += ''.join('%s %s\n' % (name, key) for key in host.hostkeys.values())
     write(lab_dir + '/known_hosts', known)
-    os.mkdir(lab_dir + '/repo', 0o700)
-    write(lab_dir + '/chainlift.conf', CONF % dict(ready, dir=lab_dir))
+    if ready:
+        os.mkdir(lab_dir + '/repo', 0o700)
+        write(lab_dir + '/chainlift.conf', CONF % dict(ready, dir=lab_dir))
     write(
         lab_dir + '/env',
         ''.join('%s=%s\n' % (key, shlex.quote(value)) for key, value in values.items()),
@@ -217,7 +244,7 @@ def write_results(lab_dir, number, machines, ready):
 
 
 def up(options):
-    check_tools()
+    check_tools(options.guests)
     lab_dir = options.dir
     for bad in '":,\\\n':
         if bad in lab_dir:
@@ -246,6 +273,15 @@ def up(options):
             )
             for index in range(options.hosts)
         ]
+        machines += make_guests(lab_dir, bridge, number, options.guests)
+        if options.bare:
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                list(pool.map(lambda host: host.start(), machines))
+            for host in machines:
+                host.note_baseline()
+            write_results(lab_dir, number, machines)
+            print('lab up in %.1f s: %s' % (time.monotonic() - begin, lab_dir))
+            return
         ready = start_labd(lab_dir, options.vms)
         write_results(lab_dir, number, machines, ready)
     except BaseException:
@@ -369,6 +405,8 @@ def leftovers(lab_dir):
     lines = []
     for host in Host.load_all(lab_dir):
         lines += ['%s: %s' % (host.name, line) for line in host.survey()]
+    if not os.path.exists(lab_dir + '/ctl.sock'):
+        return lines
     lines += ['engine: ' + line for line in ctl.ask(lab_dir, 'extra')]
     lines += orphans(lab_dir, ctl.ask(lab_dir, 'inventory'))
     return lines
@@ -445,7 +483,9 @@ def main():
         one = commands.add_parser(name)
         one.add_argument('dir')
         if name == 'up':
-            one.add_argument('--hosts', type=int, default=2, choices=range(1, 10))
+            one.add_argument('--hosts', type=int, default=2, choices=range(0, 10))
+            one.add_argument('--guests', type=int, default=0, choices=range(0, 5))
+            one.add_argument('--bare', action='store_true')
             one.add_argument('--vms', default='all')
             one.add_argument('--size', type=int, default=SIZE)
         if name in ('host', 'run', 'pids'):

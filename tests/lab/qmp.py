@@ -11,21 +11,27 @@ class QmpError(Exception):
 
 
 class Qmp:
-    """One connection.  QEMU serves one at a time: close it soon (it is a context manager)."""
+    """One connection, to a path or over a socket that is given (its own from then on).  QEMU serves
+    one at a time: close it soon (it is a context manager)."""
 
-    def __init__(self, path, timeout=30):
+    def __init__(self, path, timeout=30, sock=None):
         self.timeout = timeout
         self.events = []
         self.pending = b''
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(timeout)
-        try:
-            self.sock.connect(path)
-        except OSError as error:
-            self.sock.close()
-            raise QmpError('connect %s: %s' % (path, error))
+        self.sock = sock or self._connect(path, timeout)
         self._message(time.monotonic() + timeout)
         self.command('qmp_capabilities')
+
+    @staticmethod
+    def _connect(path, timeout):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(path)
+        except OSError as error:
+            sock.close()
+            raise QmpError('connect %s: %s' % (path, error))
+        return sock
 
     def __enter__(self):
         return self
