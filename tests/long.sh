@@ -2,9 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # A long run: long.sh NAME [--count N] [--seed S] [--from N]
 #
-# NAME is a script of tests/long.  Count means cases, seconds a target
-# (fuzz), kills or nights.  Exit 0 or 1; the last line is
-# "NAME: N ok, N failed, seed S".
+# NAME is a script of tests/long:
+#   chains   random chains against qemu-img and libqcow
+#   faults   random faults at random moments
+#   fuzz     every fuzz target
+#   kill     SIGKILL of controller or helper in every phase and at any moment
+#   mutate   damaged images under the sanitizers
+# Count means cases, seconds a target (fuzz), kills or nights.  Exit 0 or 1;
+# the last line is "NAME: N ok, N failed, seed S".
 set -u
 . "$(dirname "$0")/setup.sh"
 usage ()

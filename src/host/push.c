@@ -35,17 +35,24 @@ enum {
 };
 
 /* Without ' and !, which stand for themselves in no shell that a user may
-   have.  $n nonce, $s size, $d our directory.  A directory that is older than
-   an hour belongs to a shell that was killed: a helper removes its own. */
+   have.  $n nonce, $s size, $d our directory, which has the shell's pid in its
+   name.  A helper removes its own directory; one whose process is gone, or that
+   is older than an hour (pids come again), belongs to one that was killed. */
+#define BASES "/run /var/tmp /dev/shm /root /tmp"
+#define REMOVE_DEAD                                                            \
+  "find $b -maxdepth 1 -type d -name \".chainlift.*\" -user $(id -u) "         \
+  "-mmin +60 -exec rm -rf {} + 2>/dev/null; "                                  \
+  "[ -d /proc/$$ ] && for p in $(find $b -maxdepth 1 -type d "                 \
+  "-name \".chainlift.[0-9]*.*\" -user $(id -u) 2>/dev/null); do "             \
+  "x=${p##*/.chainlift.}; [ -d /proc/${x%%.*} ] || rm -rf $p; done; "
+
 static const char push_script[]
     = "umask 077; d=; "
       "trap \"exit 1\" 1 2 13 15; "
       "trap \"case \\$d in */.chainlift.*) rm -rf \\\"\\$d\\\";; esac\" 0; "
-      "for b in /run /var/tmp /dev/shm /root /tmp; do "
-      "[ -d $b ] && [ -w $b ] || continue; "
-      "find $b -maxdepth 1 -type d -name \".chainlift.*\" -user $(id -u) "
-      "-mmin +60 -exec rm -rf {} + 2>/dev/null; "
-      "d=$(mktemp -d $b/.chainlift.XXXXXXXXXX 2>/dev/null) || "
+      "for b in " BASES "; do "
+      "[ -d $b ] && [ -w $b ] || continue; " REMOVE_DEAD
+      "d=$(mktemp -d $b/.chainlift.$$.XXXXXXXXXX 2>/dev/null) || "
       "{ d=; echo $n no $b not writable; continue; }; "
       "h=$d/chainlift-remote; "
       "if head -c $s /dev/zero 2>/dev/null >$h; then :; else "
@@ -59,9 +66,12 @@ static const char push_script[]
       "rm -rf $d; d=; echo $n no $b $r \"$e\"; "
       "done; echo $n end; exit 126";
 
-/* Processes by the name that the helper gives itself. */
+/* Processes by the name that the helper gives itself.  What dead ones left on
+   the host goes, because the next helper may be pushed to another one. */
 static const char probe_script[]
-    = "read b </proc/sys/kernel/random/boot_id; echo boot $b; "
+    = "for b in " BASES "; do "
+      "[ -d $b ] && [ -w $b ] || continue; " REMOVE_DEAD "done; "
+      "read b </proc/sys/kernel/random/boot_id; echo boot $b; "
       "for p in /proc/[0-9]*; do "
       "c=; read c 2>/dev/null <$p/comm || continue; "
       "case $c in chainlift-remot*) ;; *) continue;; esac; "

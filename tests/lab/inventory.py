@@ -363,8 +363,24 @@ def image(b):
     return []
 
 
+def tiny(b):
+    """For runs of hundreds of cases: small disks under a snapshot of a user, which nobody else may
+    touch, and a stopped VM beside it."""
+    cow = b.disk('mini_Disk1', 'data_one', 40 * MIB, 'cow', 191, share=0.1)
+    raw = b.disk('mini_Disk2', 'data_two', 34 * MIB + 1536, 'raw', 192, share=0.1, exact=True)
+    vm = b.vm('mini', [cow, raw], description='small, running')
+    b.snapshot(vm, 'of a user', [cow, raw])
+    b.scribble(cow, 193)
+    still = b.disk('still_Disk1', 'data_two', 12 * MIB, 'cow', 194, share=0.2)
+    other = b.vm('still', [still], description='small, stopped')
+    b.snapshot(other, 'also of a user', [still])
+    b.scribble(still, 195, count=4)
+    return [vm]
+
+
 SETS = {
     'image': (image,),
+    'tiny': (tiny,),
     'small': (web,),
     'pair': (web, several),
     'all': (web, several, thin, chains, raw, stopped, odd),
