@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,9 @@
 
 #define LINK_SIZE_MAX 4096
 #define FDINFO_SIZE_MAX 1024
+/* How often, in one scan, and after which time a process is looked at again */
+#define HIDDEN_TRIES 100
+#define HIDDEN_MS 10
 
 struct scan {
   const struct scan_file *files;
@@ -32,6 +36,7 @@ struct scan {
   struct scan_result *out;
   int fds;   /* /proc/PID/fd */
   int infos; /* /proc/PID/fdinfo */
+  int tries; /* that are left */
 };
 
 /* Small files of /proc come in one read. */
@@ -189,7 +194,9 @@ name_process (int pid_fd, char out[static SCAN_COMMAND_SIZE])
   out[n > 0 ? n : 0] = '\0';
 }
 
-/* 1 when the process NAME is a writer. */
+/* 1 when the process NAME is a writer.  The kernel hides the descriptors of a
+   process that is about to end, even from root, until it has gone; so what
+   cannot be looked into is looked at again. */
 static int
 scan_entry (struct scan *s, int proc_fd, const char *name)
 {
@@ -200,6 +207,11 @@ scan_entry (struct scan *s, int proc_fd, const char *name)
   if (pid_fd < 0)
     return 0;
   rc = scan_process (s, pid_fd);
+  while (rc < 0 && s->tries > 0) {
+    s->tries--;
+    poll (NULL, 0, HIDDEN_MS);
+    rc = scan_process (s, pid_fd);
+  }
   if (rc < 0)
     s->out->hidden++;
   if (rc == 1) {
@@ -228,7 +240,10 @@ scan_writers (const struct scan_file *files, uint32_t count,
               const pid_t self[static 2], struct scan_result *out,
               struct fault *f)
 {
-  struct scan s = { .files = files, .count = count, .out = out };
+  struct scan s = { .files = files,
+                    .count = count,
+                    .out = out,
+                    .tries = geteuid () == 0 ? HIDDEN_TRIES : 0 };
   DIR *proc = opendir ("/proc");
   struct dirent *entry;
   long pid;
