@@ -17,6 +17,7 @@ struct meta_text {
 
 enum meta_key {
   KEY_CAP,
+  KEY_CTIME,
   KEY_DISKTYPE,
   KEY_DOMAIN,
   KEY_FORMAT,
@@ -30,11 +31,12 @@ enum meta_key {
 };
 
 static const char *const keys[KEY_COUNT] = {
-  [KEY_CAP] = "CAP",           [KEY_DISKTYPE] = "DISKTYPE",
-  [KEY_DOMAIN] = "DOMAIN",     [KEY_FORMAT] = "FORMAT",
-  [KEY_GEN] = "GEN",           [KEY_IMAGE] = "IMAGE",
-  [KEY_LEGALITY] = "LEGALITY", [KEY_PUUID] = "PUUID",
-  [KEY_SIZE] = "SIZE",         [KEY_VOLTYPE] = "VOLTYPE",
+  [KEY_CAP] = "CAP",           [KEY_CTIME] = "CTIME",
+  [KEY_DISKTYPE] = "DISKTYPE", [KEY_DOMAIN] = "DOMAIN",
+  [KEY_FORMAT] = "FORMAT",     [KEY_GEN] = "GEN",
+  [KEY_IMAGE] = "IMAGE",       [KEY_LEGALITY] = "LEGALITY",
+  [KEY_PUUID] = "PUUID",       [KEY_SIZE] = "SIZE",
+  [KEY_VOLTYPE] = "VOLTYPE",
 };
 
 static const char *const voltypes[] = {
@@ -233,6 +235,11 @@ meta_parse (const char *text, size_t size, struct meta *out, struct fault *f)
   if (found[KEY_GEN].value != NULL
       && get_number (&found[KEY_GEN], "GEN", UINT32_MAX, &m.generation, f) < 0)
     return -1;
+  /* Only ever compared: whatever else stands there counts as not told. */
+  if (found[KEY_CTIME].value == NULL
+      || get_number (&found[KEY_CTIME], "CTIME", UINT32_MAX, &m.created, NULL)
+             < 0)
+    m.created = 0;
   memcpy (m.disktype, found[KEY_DISKTYPE].value, found[KEY_DISKTYPE].size);
   m.cow = format == 2;
   m.voltype = (enum meta_voltype)voltype;

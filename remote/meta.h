@@ -39,6 +39,7 @@ struct meta {
   enum meta_legality legality;
   uint64_t capacity; /* bytes, of CAP, or of SIZE where there is no CAP */
   uint64_t generation;
+  uint64_t created; /* CTIME, seconds since 1970; 0 when not told */
 };
 
 /* Parse SIZE bytes of TEXT.  A slot that was cleared, a text without its EOF

@@ -363,6 +363,7 @@ volume_identify (struct volume *v, const char *prefix, struct buf *out,
   buf_printf (out, "%s voltype %s\n", prefix, meta_voltype_name (m.voltype));
   buf_printf (out, "%s generation %llu\n", prefix,
               (unsigned long long)m.generation);
+  buf_printf (out, "%s created %llu\n", prefix, (unsigned long long)m.created);
   buf_printf (out, "%s capacity %llu\n", prefix,
               (unsigned long long)m.capacity);
   buf_printf (out, "%s inode %llu\n", prefix, (unsigned long long)st.st_ino);

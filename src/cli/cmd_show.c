@@ -49,6 +49,7 @@ put_disk (struct json *j, const struct manifest_disk *d)
   put_known (j, "domain_id", d->storage_domain_id);
   json_string (j, "domain", d->storage_domain_name);
   put_known (j, "volume_id", d->volume_id);
+  put_known (j, "base", d->base);
   json_string (j, "file", d->file);
   json_u64 (j, "stored", d->bytes);
   json_u64 (j, "data", d->data);
@@ -175,7 +176,8 @@ print_disks (const struct manifest *m)
     table_cell (t, d->id);
     table_cell_size (t, d->virtual_size);
     table_cell_size (t, d->bytes);
-    table_cell (t, manifest_kind_name (d->kind));
+    table_cellf (t, "%s%s", manifest_kind_name (d->kind),
+                 d->base[0] != '\0' ? ", on template" : "");
     table_cellf (t, "%s%s", manifest_format_name (d->format),
                  d->sparse ? ", sparse" : "");
     table_cell (t, d->interface);

@@ -23,6 +23,7 @@
 #include "image/source.h"
 
 #define QCOW2_SUFFIX ".qcow2"
+#define BASES_WAY "../../../bases" /* from the folder of a point */
 
 struct image_open {
   struct chain *chain;
@@ -97,29 +98,49 @@ is_disk_file (const char *s)
   return uuid_valid (id);
 }
 
-/* Make the folder of another point of the same VM the current one. */
+/* Make a folder beside this one (WAY is ".."), or below what WAY leads to, the
+   current one: another point of the same VM, or a template's base. */
 static int
-enter_point (struct image_open *o, const char *point, struct fault *f)
+enter (struct image_open *o, const char *way, const char *folder,
+       struct fault *f)
 {
   CLEANUP_CLOSE int up
-      = openat (o->dirfd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      = openat (o->dirfd, way, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   char *dir;
   int fd;
 
   if (up < 0)
-    return fault_set (f, FAULT_IO, errno, "open %s/..", o->dir);
-  fd = openat (up, point, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fault_set (f, FAULT_IO, errno, "open %s/%s", o->dir, way);
+  fd = openat (up, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0)
     return fault_set (f, errno == ENOENT ? FAULT_NOTFOUND : FAULT_IO, errno,
-                      "open %s/../%s", o->dir, point);
+                      "open %s/%s/%s", o->dir, way, folder);
   close (o->dirfd);
   o->dirfd = fd;
-  dir = xasprintf ("%s/../%s", o->dir, point);
+  dir = xasprintf ("%s/%s/%s", o->dir, way, folder);
   free (o->dir);
   o->dir = dir;
   free (o->folder);
-  o->folder = xstrdup (point);
+  o->folder = xstrdup (folder);
   return 0;
+}
+
+/* ../../../bases/VOLUME-ID/DISK-ID.qcow2: the volume's id into ID, and the
+   name; else NULL. */
+static const char *
+base_name (const char *backing, char id[static UUID_SIZE])
+{
+  static const char way[] = BASES_WAY "/";
+  size_t skip = sizeof way - 1;
+
+  if (strncmp (backing, way, skip) != 0
+      || strnlen (backing + skip, UUID_SIZE) < UUID_SIZE
+      || backing[skip + UUID_SIZE - 1] != '/')
+    return NULL;
+  memcpy (id, backing + skip, UUID_SIZE - 1);
+  id[UUID_SIZE - 1] = '\0';
+  backing += skip + UUID_SIZE;
+  return uuid_valid (id) && is_disk_file (backing) ? backing : NULL;
 }
 
 /* The name below o->dirfd that BACKING of the file OWN means; the caller frees
@@ -129,6 +150,7 @@ backing_name (struct image_open *o, const char *own, const char *backing,
               struct fault *f)
 {
   CLEANUP_FREE char *folder = NULL;
+  char volume[UUID_SIZE];
   const char *name;
 
   if (is_plain_name (backing))
@@ -141,12 +163,15 @@ backing_name (struct image_open *o, const char *own, const char *backing,
       if (strcmp (folder, o->folder) == 0)
         return xstrdup (name);
       if (is_point (folder) && is_disk_file (name) && strcmp (name, own) == 0)
-        return enter_point (o, folder, f) < 0 ? NULL : xstrdup (name);
+        return enter (o, "..", folder, f) < 0 ? NULL : xstrdup (name);
     }
+    name = base_name (backing, volume);
+    if (name != NULL && is_point (o->folder) && is_disk_file (own))
+      return enter (o, BASES_WAY, volume, f) < 0 ? NULL : xstrdup (name);
   }
   fault_set (f, FAULT_CORRUPT, 0,
              "%s/%s: its backing file \"%s\" is neither in the same folder nor "
-             "../POINT/%s of a repository",
+             "../POINT/%s or a template's base of a repository",
              o->dir, own, backing, own);
   return NULL;
 }

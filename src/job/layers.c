@@ -143,6 +143,20 @@ layers_get (struct engine *engine, const struct vm *vm, const char *snapshot_id,
   return 0;
 }
 
+bool
+layers_on_template (const struct layers *l)
+{
+  return l->open.layer_count > 1
+         && l->open.layers[l->open.layer_count - 1].voltype == MSG_SHARED;
+}
+
+void
+layers_cut_template (struct layers *l)
+{
+  l->open.flags |= MSG_READ_KEEP_ZERO;
+  l->open.lower_count = 1;
+}
+
 void
 layers_free (struct layers *l)
 {

@@ -5,6 +5,8 @@
 #ifndef LAYERS_H
 #define LAYERS_H
 
+#include <stdbool.h>
+
 #include "base/cleanup.h"
 #include "base/uuid.h"
 #include "wire/msg.h"
@@ -29,6 +31,10 @@ int layers_get (struct engine *engine, const struct vm *vm,
                 const char *snapshot_id, const char *since,
                 const struct plan_disk *disk, struct layers **out,
                 struct fault *f);
+/* Does the disk lie on a template, whose volume is then its last layer? */
+bool layers_on_template (const struct layers *l);
+/* Read only what is above the template's volume. */
+void layers_cut_template (struct layers *l);
 void layers_free (struct layers *l);
 CLEANUP_DEFINE (layers_free, struct layers);
 

@@ -369,3 +369,13 @@ stream_run (struct stream *s, struct fault *f)
     s->observer->progress (s->observer->opaque, s->progress);
   return 0;
 }
+
+int
+stream_close (struct site_lane *lanes, unsigned count, struct fault *f)
+{
+  for (unsigned i = 0; i < count; i++) {
+    if (lanes[i].remote != NULL && remote_close_volume (lanes[i].remote, f) < 0)
+      return -1;
+  }
+  return 0;
+}

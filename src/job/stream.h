@@ -48,5 +48,8 @@ struct stream {
 
 /* Read the whole disk.  The lanes stay open, with the layers open. */
 int stream_run (struct stream *s, struct fault *f);
+/* Close the layers on all lanes that are open; the helpers stay for the next
+   disk. */
+int stream_close (struct site_lane *lanes, unsigned count, struct fault *f);
 
 #endif /* STREAM_H */

@@ -2,7 +2,7 @@
 /* One VM.  What was begun is undone in the reverse order, whatever happens:
 
      lease -> settle -> snapshot (journal first) -> config -> draft
-       for each disk: t0 -> map -> stream -> t1
+       for each disk: (base of its template) -> t0 -> map -> stream -> t1
      t1 of the engine -> publish -> release (helpers, snapshot, journal)
 
    With snapshot.keep the snapshot of a published point stays and the one that
@@ -15,7 +15,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,16 +44,13 @@
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/stream.h"
+#include "job/template_store.h"
 #include "job/vmjob.h"
 #include "repo/draft.h"
 #include "repo/lease.h"
 #include "repo/manifest.h"
 #include "repo/place.h"
 #include "repo/writer.h"
-
-/* Free room that a repository must keep beside the data of a disk: tables,
-   sums, other files. */
-#define SPARE_BYTES (UINT64_C (64) << 20)
 
 /* How a disk of the plan is read. */
 struct choice {
@@ -83,6 +79,7 @@ struct vmjob {
   struct draft *draft;
   struct manifest *manifest;
   struct layers **layers; /* of each plan disk that is taken, t0 */
+  struct point **bases; /* of templates, that a full is put over; NULL: none */
   struct site_lane lanes[STREAM_LANES_MAX];
 };
 
@@ -245,6 +242,42 @@ settle_choice (const struct vmjob *j, size_t index)
               disk->reason);
 }
 
+/* A full of a disk that is thin on a template goes over that one's base. */
+static int
+over_template (struct vmjob *j, size_t index, struct fault *f)
+{
+  const struct plan_disk *disk = &j->plan->disks[index];
+  struct layers *layers = j->layers[index];
+  struct choice *c = &j->choices[index];
+  struct template_store store = {
+    .site = j->site,
+    .host = j->plan->host,
+    .vm = j->vm,
+    .disk = disk,
+    .layers = layers,
+    .quota = j->quota,
+    .observer = j->observer,
+    .result = j->result,
+    .lanes = j->lanes,
+  };
+  char why[PLAN_REASON_MAX] = "";
+
+  if (c->increment || !layers_on_template (layers))
+    return 0;
+  if (template_store_get (&store, &j->bases[index], why, f) < 0)
+    return -1;
+  if (j->bases[index] != NULL) {
+    layers_cut_template (layers);
+    return 0;
+  }
+  log_warn ("disk %s: it is stored without its template's base: %s",
+            disk->disk->disk.alias, why);
+  snprintf (c->reason + strlen (c->reason),
+            sizeof c->reason - strlen (c->reason),
+            ", without its template's base: %s", why);
+  return 0;
+}
+
 /* Prove and open the layers of one disk on lane 0. */
 static int
 t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
@@ -265,25 +298,6 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
   return site_explain (j->site, j->plan->host, f);
 }
 
-/* Is there room for NEEDED bytes of a disk, with what is kept free? */
-static int
-check_room (struct vmjob *j, uint64_t needed, struct fault *f)
-{
-  uint64_t room;
-
-  if (place_free_bytes (j->site->place, &room, f) < 0)
-    return -1;
-  if (room >= SPARE_BYTES && room - SPARE_BYTES >= needed)
-    return 0;
-  return fault_set (f, FAULT_SPACE, 0,
-                    "repository %s: %" PRIu64 " MiB are free, %" PRIu64
-                    " MiB are needed (%" PRIu64
-                    " MiB of them stay free): enlarge it, or remove old points "
-                    "as chainlift-repository(5) says",
-                    place_path (j->site->place), room >> 20,
-                    (needed + SPARE_BYTES) >> 20, SPARE_BYTES >> 20);
-}
-
 static int
 map_phase (struct vmjob *j, const char *alias, struct remote_map *map,
            struct fault *f)
@@ -291,7 +305,7 @@ map_phase (struct vmjob *j, const char *alias, struct remote_map *map,
   enter (j, PHASE_MAP, alias);
   if (remote_map (j->lanes[0].remote, map, f) < 0)
     return -1;
-  return check_room (j, map->data_bytes, f);
+  return place_check_room (j->site->place, map->data_bytes, f);
 }
 
 static int
@@ -329,6 +343,21 @@ saved_before (const struct vmjob *j, const struct plan_disk *disk)
   return manifest_find_disk (b->point->manifest, disk->disk->disk.id);
 }
 
+/* Begin the image: over a point, over a template's base, or alone. */
+static int
+add_disk (struct vmjob *j, size_t index, uint64_t size, struct writer **writer,
+          struct fault *f)
+{
+  const char *id = j->plan->disks[index].disk->disk.id;
+
+  if (j->bases[index] != NULL)
+    return draft_add_disk_over (j->draft, id, size, j->bases[index], writer, f);
+  return draft_add_disk (
+      j->draft, id, size,
+      j->choices[index].increment ? j->base->facts.point->name : NULL, writer,
+      f);
+}
+
 /* Everything of one disk but its opening: map, stream, t1, the end of the
    image. */
 static int
@@ -361,11 +390,7 @@ read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
   if (stream.lane_count > STREAM_LANES_MAX)
     stream.lane_count = STREAM_LANES_MAX;
   if (map_phase (j, progress.alias, map, f) < 0
-      || draft_add_disk (
-             j->draft, disk->disk->disk.id, opened->virtual_size,
-             j->choices[index].increment ? j->base->facts.point->name : NULL,
-             &stream.writer, f)
-             < 0)
+      || add_disk (j, index, opened->virtual_size, &stream.writer, f) < 0)
     return -1;
   enter (j, PHASE_STREAM, disk->disk->disk.alias);
   if (stream_run (&stream, f) < 0
@@ -381,18 +406,6 @@ read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
                       f);
 }
 
-/* The helpers stay for the next disk. */
-static int
-close_layers (struct vmjob *j, struct fault *f)
-{
-  for (unsigned i = 0; i < STREAM_LANES_MAX; i++) {
-    if (j->lanes[i].remote != NULL
-        && remote_close_volume (j->lanes[i].remote, f) < 0)
-      return -1;
-  }
-  return 0;
-}
-
 static int
 disk_phases (struct vmjob *j, size_t index, struct fault *f)
 {
@@ -403,12 +416,16 @@ disk_phases (struct vmjob *j, size_t index, struct fault *f)
 
   if (rc == 0) {
     settle_choice (j, index);
-    rc = t0_phase (j, disk->disk->disk.alias, j->layers[index], &opened, f);
+    rc = over_template (j, index, f);
   }
+  if (rc == 0)
+    rc = t0_phase (j, disk->disk->disk.alias, j->layers[index], &opened, f);
+  if (rc == 0 && j->bases[index] != NULL)
+    rc = template_store_check (j->bases[index], &opened, f);
   if (rc == 0)
     rc = read_disk (j, index, &opened, &map, f);
   if (rc == 0)
-    rc = close_layers (j, f);
+    rc = stream_close (j->lanes, STREAM_LANES_MAX, f);
   msg_opened_reset (&opened);
   remote_map_reset (&map);
   if (rc < 0)
@@ -490,7 +507,8 @@ run_phases (struct vmjob *j, struct fault *f)
 {
   if (refresh (j, f) < 0
       || draft_clean (j->site->place, j->lease, j->site->run_id, NULL, f) < 0
-      || settle_vm (j->site, j->vm, f) < 0 || check_room (j, 0, f) < 0
+      || settle_vm (j->site, j->vm, f) < 0
+      || place_check_room (j->site->place, 0, f) < 0
       || task_last_event_id (j->site->engine, &j->last_event, f) < 0
       || record_vm (j->site, j->plan, j->vm, j->manifest, f) < 0
       || reach_host (j, f) < 0 || snapshot_phase (j, f) < 0
@@ -612,9 +630,12 @@ release (struct vmjob *j)
 static void
 job_free (struct vmjob *j)
 {
-  for (size_t i = 0; i < j->plan->disk_count; i++)
+  for (size_t i = 0; i < j->plan->disk_count; i++) {
     layers_free (j->layers[i]);
+    point_free (j->bases[i]);
+  }
   free (j->layers);
+  free (j->bases);
   free (j->choices);
   base_free (j->base);
   manifest_free (j->manifest);
@@ -639,6 +660,7 @@ vmjob_run (const struct vmjob_params *params, struct observer_result *result,
     .note = note,
     .manifest = manifest_new (),
     .layers = xcalloc (params->plan->disk_count, sizeof *j.layers),
+    .bases = xcalloc (params->plan->disk_count, sizeof *j.bases),
     .choices = xcalloc (params->plan->disk_count, sizeof *j.choices),
   };
   int rc

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -290,6 +291,24 @@ place_free_bytes (const struct place *p, uint64_t *bytes, struct fault *f)
                       p->path);
   *bytes = (uint64_t)st.f_bavail * st.f_frsize;
   return 0;
+}
+
+int
+place_check_room (const struct place *p, uint64_t needed, struct fault *f)
+{
+  uint64_t room;
+
+  if (place_free_bytes (p, &room, f) < 0)
+    return -1;
+  if (room >= PLACE_SPARE && room - PLACE_SPARE >= needed)
+    return 0;
+  return fault_set (f, FAULT_SPACE, 0,
+                    "repository %s: %" PRIu64 " MiB are free, %" PRIu64
+                    " MiB are needed (%" PRIu64
+                    " MiB of them stay free): enlarge it, or remove old points "
+                    "as chainlift-repository(5) says",
+                    p->path, room >> 20, (needed + PLACE_SPARE) >> 20,
+                    PLACE_SPARE >> 20);
 }
 
 int

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 
 #define PLACE_VERSION 1
+#define PLACE_SPARE (UINT64_C (64) << 20)
 
 struct fault;
 struct place;
@@ -52,6 +53,9 @@ int place_journal_dirfd (const struct place *p);
 /* Bytes that may still be written to the repository's file system by this
    user (statvfs f_bavail). */
 int place_free_bytes (const struct place *p, uint64_t *bytes, struct fault *f);
+/* Is there room for NEEDED bytes of a disk, beside PLACE_SPARE that are kept
+   free for tables, sums and other files?  FAULT_SPACE tells what is missing. */
+int place_check_room (const struct place *p, uint64_t needed, struct fault *f);
 
 /* Open vms/VM-ID, or vms/VM-ID/POINT when POINT is not NULL; both names are
    checked.  Descriptor of the directory that the caller closes, or -1;

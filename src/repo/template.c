@@ -24,6 +24,7 @@
 #include "repo/manifest.h"
 #include "repo/place.h"
 #include "repo/point.h"
+#include "repo/reader.h"
 #include "repo/template.h"
 
 #define ASIDE ".removed"
@@ -100,6 +101,36 @@ template_below (const struct place *place, const struct manifest *m,
   }
   *backing = template_backing (*base);
   return 0;
+}
+
+int
+template_under (const struct place *place, const struct point *point,
+                const char *disk_id, struct point **base, struct fault *f)
+{
+  CLEANUP (point_free) struct point *below = NULL;
+
+  *base = NULL;
+  for (unsigned i = 0; i < READER_DEPTH_MAX; i++) {
+    const struct manifest *m = point->manifest;
+    const struct manifest_disk *disk = manifest_find_disk (m, disk_id);
+    CLEANUP_FREE char *backing = NULL;
+    struct point *next = NULL;
+
+    if (disk == NULL || strcmp (disk->id, disk_id) != 0)
+      return fault_set (f, FAULT_CORRUPT, 0, "point %s has no disk %s",
+                        point->name, disk_id);
+    if (disk->kind == MANIFEST_FULL)
+      return template_below (place, m, disk, &backing, base, f);
+    if (point_open (place, point->vm_id, m->parent, &next, f) < 0) {
+      point_damaged (f);
+      return fault_prefix (f, "parent of point %s", point->name);
+    }
+    point_free (below);
+    below = next;
+    point = next;
+  }
+  return fault_set (f, FAULT_CORRUPT, 0, "more than %u points in its chain",
+                    READER_DEPTH_MAX);
 }
 
 /* The bases that there are, by folder_each, with those that points name

@@ -36,6 +36,12 @@ int template_below (const struct place *place, const struct manifest *m,
                     const struct manifest_disk *disk, char **backing,
                     struct point **base, struct fault *f);
 
+/* The base at the bottom of the chain of disk DISK_ID of POINT, by the
+   manifests; *BASE NULL: none.  FAULT_CORRUPT: it, or a point in between, is
+   missing or damaged.  The caller frees *BASE. */
+int template_under (const struct place *place, const struct point *point,
+                    const char *disk_id, struct point **base, struct fault *f);
+
 /* Tell FN each base that no manifest of a point names, also one whose removal
    did not end.  While a manifest cannot be read, none counts as unused. */
 typedef void (*template_fn) (const char *volume_id, void *opaque);

@@ -314,7 +314,7 @@ decode (struct check *c, struct fault *f)
   return decode_qemu (c, r, program, f);
 }
 
-static int check_base (const struct check *c, struct fault *f);
+static int check_under (const struct check *c, struct fault *f);
 
 static void
 check_disk (const struct place *place, const struct point *point,
@@ -339,8 +339,8 @@ check_disk (const struct place *place, const struct point *point,
   snprintf (report->decoder, sizeof report->decoder, "none: %s",
             options->skip_decode ? "not asked for" : "not reached");
   rc = check_file (&c, &local);
-  if (rc == 0 && report->bad == 0 && c.base != NULL)
-    rc = check_base (&c, &local);
+  if (rc == 0 && report->bad == 0)
+    rc = check_under (&c, &local);
   if (rc == 0 && report->bad == 0 && !options->skip_decode)
     rc = decode (&c, &local);
   report->data = report->blocks * BLOCK;
@@ -394,29 +394,43 @@ remember (struct verify_bases *bases, const char *id, const struct fault *f)
   seen->fault = *f;
 }
 
-/* The base of a template is checked as the disk of a point is. */
 static int
-check_base (const struct check *c, struct fault *f)
+check_base (const struct check *c, const struct point *base, struct fault *f)
 {
-  struct verify_bases *bases = c->options->bases;
-  const struct manifest_disk *disk = template_disk (c->base);
   struct verify_options options = *c->options;
   struct verify_disk report = { .blocks = 0 };
 
+  options.progress = NULL;
+  check_disk (c->place, base, template_disk (base), &options, &report);
+  if (!report.good)
+    fault_prefix (&report.fault, "template's base %s", base->vm_id);
+  remember (c->options->bases, base->vm_id, &report.fault);
+  free (report.alias);
+  return report.good ? 0 : fault_copy (f, &report.fault);
+}
+
+/* The base of a template at the bottom of the chain is no point, so it is
+   checked with each that needs it, in the same way. */
+static int
+check_under (const struct check *c, struct fault *f)
+{
+  const struct verify_bases *bases = c->options->bases;
+  CLEANUP (point_free) struct point *base = NULL;
+
+  if (c->point->is_base)
+    return 0;
+  if (template_under (c->place, c->point, c->disk->id, &base, f) < 0)
+    return -1;
+  if (base == NULL)
+    return 0;
   for (size_t i = 0; bases != NULL && i < bases->count; i++) {
-    if (strcmp (bases->items[i].id, c->base->vm_id) != 0)
+    if (strcmp (bases->items[i].id, base->vm_id) != 0)
       continue;
     return bases->items[i].fault.code == FAULT_NONE
                ? 0
                : fault_copy (f, &bases->items[i].fault);
   }
-  options.progress = NULL;
-  check_disk (c->place, c->base, disk, &options, &report);
-  if (!report.good)
-    fault_prefix (&report.fault, "template's base %s", c->base->vm_id);
-  remember (bases, c->base->vm_id, &report.fault);
-  free (report.alias);
-  return report.good ? 0 : fault_copy (f, &report.fault);
+  return check_base (c, base, f);
 }
 
 static int

@@ -101,6 +101,29 @@ for name in "../other/$id.qcow2" ../20261120T010000Z/other.qcow2 \
   says 'is neither in the same folder nor'
 done
 
+# The base of a template, from the folder of a point alone.
+volume=b0b0b0b0-0000-4000-8000-000000000001
+base=bases/$volume/$id.qcow2
+mkdir -p repo/vms "bases/$volume" "repo/bases/$volume"
+mv vm repo/vms/vm
+mv "repo/vms/vm/20261120T010000Z/$id.qcow2" "repo/$base"
+cp "repo/$base" "$base"
+for name in "../../../$base" "../../../../$base" "../../../repo/$base" \
+  "../../../bases/$volume/../$volume/$id.qcow2" ../../../bases/x/y.qcow2 \
+  "../../../bases/$volume/other.qcow2" "../../../bases/$volume"; do
+  qemu-img create -q -f qcow2 -u -b "$name" -F qcow2 \
+    "repo/vms/vm/20261121T010000Z-2/$id.qcow2" 1M
+  if [ "$name" = "../../../$base" ]; then
+    expect 0 image flatten --follow-backing \
+      "repo/vms/vm/20261121T010000Z-2/$id.qcow2" got2
+    cmp got2 chain/want
+    continue
+  fi
+  expect 13 image map --follow-backing \
+    "repo/vms/vm/20261121T010000Z-2/$id.qcow2"
+  says 'is neither in the same folder nor'
+done
+
 # A damaged refcount is found, told and an error; a leak is told.
 cd chain
 cp base damaged

@@ -317,6 +317,17 @@ def thin(b):
     return machines[:1]
 
 
+def thin_raw(b):
+    template = b.state.add_template('raw-base', b.cluster)
+    base = b.disk(
+        'raw-base_Disk1', 'data_two', 41 * MIB + 4096, 'raw', 134, share=0.4, template=template
+    )
+    disk = b.thin_disk('thin-raw_Disk1', base)
+    b.scribble(disk, 135)
+    b.vm('thin-raw', [disk], template=template, description='thin on a raw template, stopped')
+    return []
+
+
 def chains(b):
     cow = b.disk('snaps_Disk1', 'data_one', 72 * MIB, 'cow', 141, share=0.2)
     on_raw = b.disk('snaps_Disk2', 'data_two', 48 * MIB, 'raw', 142, share=0.2)
@@ -383,6 +394,7 @@ SETS = {
     'tiny': (tiny,),
     'small': (web,),
     'pair': (web, several),
+    'thin': (thin, thin_raw),
     'all': (web, several, thin, chains, raw, stopped, odd),
 }
 

@@ -2,6 +2,7 @@
 #include <config.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/cluster.h"
 #include "engine/domain.h"
@@ -11,6 +12,7 @@
 #include "job/plan.h"
 #include "job/quota.h"
 #include "job/tag.h"
+#include "job/template_store.h"
 #include "repo/manifest.h"
 #include "repo/point.h"
 #include "repo/reader.h"
@@ -374,13 +376,57 @@ test_tag (void **state)
   }
 }
 
+/* What proves the volume of a template, and what is told when it differs. */
+static void
+test_template (void **state)
+{
+  static const char text[]
+      = "domain " DOMAIN_FILE "\nlayer 1 volume x\nlayer 1 image y\n"
+        "layer 1 parent z\nlayer 1 format COW\nlayer 1 legality LEGAL\n"
+        "layer 1 voltype SHARED\nlayer 1 generation 0\nlayer 1 created 7\n"
+        "layer 1 capacity 4096\nlayer 1 inode 5\nlayer 1 size 9\n"
+        "layer 1 io direct\nlayer 1 head abcd\nlayer 11 image other\n";
+#define FACTS                                                                  \
+  "domain " DOMAIN_FILE " image y parent z format COW generation 0 created 7 " \
+  "capacity 4096 size 9 head abcd"
+  static const struct {
+    const char *stored;
+    const char *now;
+    const char *says; /* "": the same */
+  } rows[] = {
+    { "", "", "" },
+    { "a 1 b 2", "a 1 b 2", "" },
+    { "a 1 b 2", "a 1 b 3", "has b 3, what is stored under that id has b 2" },
+    { "a 1 b 2", "a 1 b 22", "has b 22, what is stored under that id has b 2" },
+    { "a 1", "a 1 b 2", "has b 2, what is stored under that id has " },
+    { "a 1 b 2", "a 1", "has , what is stored under that id has b 2" },
+    { "a", "b", "has b, what is stored under that id has a" },
+  };
+  char *facts = template_store_identity (text, 1);
+  char *none = template_store_identity (text, 2);
+  char why[PLAN_REASON_MAX];
+
+  (void)state;
+  assert_string_equal (facts, FACTS);
+  assert_string_equal (none, "domain " DOMAIN_FILE);
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    template_store_differs (rows[i].stored, rows[i].now, why);
+    if (rows[i].says[0] == '\0')
+      assert_string_equal (why, "");
+    else
+      assert_non_null (strstr (why, rows[i].says));
+  }
+  free (facts);
+  free (none);
+}
+
 int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_disks),     cmocka_unit_test (test_vms),
     cmocka_unit_test (test_increment), cmocka_unit_test (test_quota),
-    cmocka_unit_test (test_tag),
+    cmocka_unit_test (test_tag),       cmocka_unit_test (test_template),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

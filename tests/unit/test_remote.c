@@ -113,9 +113,9 @@ test_meta_values (void **state)
         = snprintf (text, sizeof text,
                     "CAP=4096\nDOMAIN=" SD "\nIMAGE=" IMG "\nPUUID=" UUID_BLANK
                     "\nFORMAT=%s\nVOLTYPE=%s\nLEGALITY=%s\nDISKTYPE=%s\n"
-                    "EOF\n",
+                    "CTIME=%s\nEOF\n",
                     table[i].format, table[i].voltype, table[i].legality,
-                    table[i].disktype);
+                    table[i].disktype, i == 0 ? "1574000000" : "soon");
 
     assert_int_equal (meta_parse (text, (size_t)n, &m, &f),
                       table[i].right ? 0 : -1);
@@ -126,6 +126,7 @@ test_meta_values (void **state)
     assert_int_equal (m.legality, table[i].l);
     assert_int_equal (meta_is_data (&m), table[i].data);
     assert_int_equal (m.generation, 0);
+    assert_int_equal (m.created, i == 0 ? 1574000000 : 0);
   }
 }
 
