@@ -23,7 +23,7 @@ group_lun_valid (const char *id)
 }
 
 void
-group_encode (const struct group *g, struct buf *b)
+group_encode (const struct group_spec *g, struct buf *b)
 {
   if (g->lun_count > GROUP_LUNS_MAX)
     b->bad = true;
@@ -35,10 +35,10 @@ group_encode (const struct group *g, struct buf *b)
 }
 
 int
-group_decode (struct buf *b, struct group *g, const char **wrong,
+group_decode (struct buf *b, struct group_spec *g, const char **wrong,
               struct fault *f)
 {
-  *g = (struct group){ .version = buf_get_u8 (b) };
+  *g = (struct group_spec){ .version = buf_get_u8 (b) };
   buf_get_str (b, g->pool, sizeof g->pool);
   g->lun_count = buf_get_le32 (b);
   if (g->version < GROUP_VERSION_MIN || g->version > GROUP_VERSION_MAX)
@@ -63,8 +63,8 @@ group_decode (struct buf *b, struct group *g, const char **wrong,
 }
 
 void
-group_reset (struct group *g)
+group_reset (struct group_spec *g)
 {
   free (g->luns);
-  *g = (struct group){ 0 };
+  *g = (struct group_spec){ 0 };
 }

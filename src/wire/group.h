@@ -23,20 +23,20 @@ struct group_lun {
   char id[GROUP_LUN_SIZE];
 };
 
-struct group {
+struct group_spec {
   uint8_t version;      /* of the domain's format: where metadata slots are */
   char pool[UUID_SIZE]; /* id of the data center; "" = do not compare */
   uint32_t lun_count;   /* 1 to GROUP_LUNS_MAX: all of the domain */
   struct group_lun *luns;
 };
 
-void group_encode (const struct group *g, struct buf *b);
+void group_encode (const struct group_spec *g, struct buf *b);
 /* Read into G, which group_reset frees, also after a failure.  WRONG is set to
    the name of the first member that is out of its range; -1 when there is no
    memory. */
-int group_decode (struct buf *b, struct group *g, const char **wrong,
+int group_decode (struct buf *b, struct group_spec *g, const char **wrong,
                   struct fault *f);
-void group_reset (struct group *g);
+void group_reset (struct group_spec *g);
 /* May ID be the name of a device in /dev/mapper that we put into a
    configuration of LVM: letters, digits and . _ : + = @ - alone, the first a
    letter or digit? */

@@ -146,7 +146,7 @@ struct msg_open_read {
   uint32_t layer_count;  /* 1 to MSG_LAYERS_MAX */
   uint32_t lower_count;  /* less than layer_count; 0 without KEEP_ZERO */
   struct msg_layer *layers;
-  struct group group; /* on the wire with MSG_BLOCK alone */
+  struct group_spec group; /* on the wire with MSG_BLOCK alone */
 };
 
 struct msg_opened_layer {
@@ -221,7 +221,7 @@ struct msg_open_write {
   uint64_t capacity; /* CAP=; also the size that a raw file must have */
   uint64_t need; /* bytes that the container must have at least: the end of the
                     image that will be written; 0 for a file, which grows */
-  struct group group; /* on the wire with MSG_BLOCK alone */
+  struct group_spec group; /* on the wire with MSG_BLOCK alone */
 };
 
 /* H: ready for DATA. */
