@@ -18,6 +18,7 @@
 #include "engine/domain.h"
 
 #define DOMAIN_CENTERS_MAX 1024
+#define LUN_ID_SIZE 256 /* longer ones are cut, and still too long */
 #define DOMAIN_MOUNTS "/rhev/data-center/mnt/"
 
 static const struct {
@@ -59,6 +60,40 @@ domain_reset (struct domain *domain)
   free (domain->address);
   free (domain->path);
   free (domain->vfs_type);
+  for (size_t i = 0; i < domain->lun_count; i++)
+    free (domain->luns[i]);
+  free (domain->luns);
+}
+
+/* A LUN is told once for each path to it. */
+static void
+add_lun (struct domain *domain, const char *id)
+{
+  for (size_t i = 0; i < domain->lun_count; i++) {
+    if (strcmp (domain->luns[i], id) == 0)
+      return;
+  }
+  if (domain->lun_count > DOMAIN_LUNS_MAX)
+    return;
+  domain->luns = xreallocarray (domain->luns, domain->lun_count + 1,
+                                sizeof *domain->luns);
+  domain->luns[domain->lun_count++] = xstrdup (id);
+}
+
+static void
+parse_luns (const struct doc_node *node, struct domain *domain)
+{
+  const struct doc_node *luns
+      = doc_child (node, "storage/volume_group/logical_units");
+  const struct doc_node *lun = doc_first (luns, "logical_unit");
+
+  while (lun != NULL) {
+    char id[LUN_ID_SIZE];
+
+    doc_attr (lun, "", "id", id, sizeof id);
+    add_lun (domain, id);
+    lun = doc_next (lun, "logical_unit");
+  }
 }
 
 int
@@ -80,6 +115,8 @@ domain_parse (const struct doc_node *node, struct domain *domain,
   doc_word (node, "storage_format", word, sizeof word);
   if (word[0] == 'v' && word[1] >= '1' && word[1] <= '9' && word[2] == '\0')
     domain->format = (unsigned)(word[1] - '0');
+  if (domain_is_block (domain))
+    parse_luns (node, domain);
   domain->is_master = doc_bool (node, "master", false);
   domain->is_backup = doc_bool (node, "backup", false);
   if (doc_need_id (node, domain->id, f) < 0
@@ -150,6 +187,35 @@ gather (const struct doc_node *item, void *opaque, struct fault *f)
   return 0;
 }
 
+/* LUNs stand in the document of each domain by itself, and in that of a data
+   center or not, by the engine's version. */
+static int
+ask_luns (struct engine *engine, struct domain *domain, struct fault *f)
+{
+  CLEANUP (doc_free) struct doc *doc = NULL;
+  struct fault now = FAULT_INIT;
+
+  if (call_get_at (engine, "storagedomains/%", domain->id, NULL, &doc, &now)
+      == 0) {
+    parse_luns (doc_root (doc), domain);
+    return 0;
+  }
+  return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
+}
+
+static int
+complete (struct engine *engine, struct domain_list *list, struct fault *f)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    struct domain *d = &list->items[i];
+
+    if (domain_is_block (d) && domain_is_active (d) && d->lun_count == 0
+        && ask_luns (engine, d, f) < 0)
+      return fault_prefix (f, "LUNs of storage domain %s", d->name);
+  }
+  return 0;
+}
+
 int
 domain_list (struct engine *engine, struct domain_list **list, struct fault *f)
 {
@@ -175,6 +241,8 @@ domain_list (struct engine *engine, struct domain_list **list, struct fault *f)
       return fault_prefix (f, "storage domains of data center %s", g->center);
     }
   }
+  if (complete (engine, found, f) < 0)
+    return -1;
   *list = steal_ptr (&found);
   return 0;
 }

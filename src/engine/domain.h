@@ -13,6 +13,7 @@
 
 #define DOMAIN_LIST_MAX 4096
 #define DOMAIN_DIR_MAX 1024
+#define DOMAIN_LUNS_MAX 128
 
 struct doc_node;
 struct engine;
@@ -43,6 +44,9 @@ struct domain {
   uint64_t available;        /* bytes, rounded to GiB by the engine */
   bool is_master;
   bool is_backup; /* backup domain: running VMs cannot use it */
+  char **luns;    /* of a block domain: ids as multipath names them, each once;
+                     nothing of them is checked */
+  size_t lun_count; /* 0: the engine tells none; at most DOMAIN_LUNS_MAX + 1 */
 };
 
 struct domain_list {
@@ -50,7 +54,8 @@ struct domain_list {
   size_t count;
 };
 
-/* All storage domains of all data centers. */
+/* All storage domains of all data centers.  LUNs of block domains that the list
+   does not carry are asked for one domain by another. */
 int domain_list (struct engine *engine, struct domain_list **list,
                  struct fault *f);
 void domain_list_free (struct domain_list *list);

@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,63 @@ test_domain (void **state)
   }
   assert_null (item);
   doc_free (doc);
+}
+
+#define LUN(id) "<logical_unit id='" id "'><paths>2</paths></logical_unit>"
+
+/* LUNS as the engine tells them of a domain of KIND. */
+static void
+make_domain (const char *kind, const char *luns, struct domain *d)
+{
+  struct fault f = FAULT_INIT;
+  struct doc *doc;
+  CLEANUP_FREE char *text
+      = xasprintf ("<storage_domain id='53333333-3333-4333-8333-333333333333'>"
+                   "<storage><type>%s</type><volume_group id='Vg'>"
+                   "<logical_units>%s</logical_units></volume_group></storage>"
+                   "</storage_domain>",
+                   kind, luns);
+
+  assert_int_equal (doc_parse (text, strlen (text), "t", &doc, &f), 0);
+  assert_int_equal (domain_parse (doc_root (doc), d, &f), 0);
+  doc_free (doc);
+}
+
+static void
+test_domain_luns (void **state)
+{
+  static const struct {
+    const char *kind;
+    const char *luns;
+    size_t count;
+    const char *last;
+  } rows[] = {
+    { "iscsi", LUN ("360a") LUN ("360b"), 2, "360b" },
+    { "fcp", LUN ("360a"), 1, "360a" },
+    /* one for each path */
+    { "iscsi", LUN ("360a") LUN ("360b") LUN ("360a"), 2, "360b" },
+    { "iscsi", LUN ("../x"), 1, "../x" },
+    { "iscsi", "<logical_unit/>", 1, "" },
+    { "iscsi", "", 0, NULL },
+    { "nfs", LUN ("360a"), 0, NULL },
+  };
+  char many[(DOMAIN_LUNS_MAX + 9) * 64] = "";
+  struct domain d;
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    make_domain (rows[i].kind, rows[i].luns, &d);
+    assert_int_equal (d.lun_count, rows[i].count);
+    if (d.lun_count > 0)
+      assert_string_equal (d.luns[d.lun_count - 1], rows[i].last);
+    domain_reset (&d);
+  }
+  for (unsigned i = 0; i < DOMAIN_LUNS_MAX + 9; i++)
+    snprintf (many + strlen (many), sizeof many - strlen (many),
+              "<logical_unit id='3600%u'/>", i);
+  make_domain ("iscsi", many, &d);
+  assert_int_equal (d.lun_count, DOMAIN_LUNS_MAX + 1);
+  domain_reset (&d);
 }
 
 static void
@@ -346,10 +404,15 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_vm),     cmocka_unit_test (test_host),
-    cmocka_unit_test (test_domain), cmocka_unit_test (test_domain_long_path),
-    cmocka_unit_test (test_layers), cmocka_unit_test (test_snapshot),
-    cmocka_unit_test (test_event),  cmocka_unit_test (test_malformed),
+    cmocka_unit_test (test_vm),
+    cmocka_unit_test (test_host),
+    cmocka_unit_test (test_domain),
+    cmocka_unit_test (test_domain_luns),
+    cmocka_unit_test (test_domain_long_path),
+    cmocka_unit_test (test_layers),
+    cmocka_unit_test (test_snapshot),
+    cmocka_unit_test (test_event),
+    cmocka_unit_test (test_malformed),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
