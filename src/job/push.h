@@ -4,7 +4,9 @@
    cow   the layout is known from the map ahead.  Everything but cluster 0 is
          written and flushed, read back and compared; then identity is proven
          again and cluster 0 is written: before that it is no image.
-   raw   data at its place; holes of a fresh file read as zeros.
+   raw   data at its place; holes of a fresh file read as zeros, those of a
+         logical volume are somebody's old bytes: they are zeroed and read back
+         as data are, up to the end of the volume.
    Read back means: past all caches, each 64 KiB compared with the digest that
    was taken at backup (tables: with what was sent). */
 #ifndef PUSH_H
@@ -24,17 +26,20 @@ struct push {
   struct remote *remote; /* the volume is open for writing */
   struct reader *reader;
   bool cow;
-  bool preallocated;      /* the container keeps the size that it has */
+  bool fixed_size;        /* the container keeps the size that it has */
+  bool zero_holes;        /* of raw: the container does not read as zeros */
   unsigned qcow2_version; /* 2 or 3 */
-  uint64_t capacity;      /* of the volume: virtual size of the new disk, at
-                             least that of the point */
+  uint64_t capacity;      /* of the new disk, and of raw the bytes of the
+                             container: at least the size of the point's disk */
+  uint64_t container; /* bytes of a logical volume; 0: a file, which grows */
   struct quota *quota;
   const struct observer *observer;
   struct observer_progress *progress;
   uint64_t written; /* out: bytes that were sent */
 };
 
-/* Phases write and verify, and the seal. */
+/* Phases write and verify, and the seal.  FAULT_SPACE when the image needs
+   more than the logical volume has. */
 int push_run (struct push *p, struct fault *f);
 
 #endif /* PUSH_H */

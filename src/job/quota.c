@@ -6,11 +6,15 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/cancel.h"
 #include "base/cleanup.h"
+#include "base/stamp.h"
 #include "base/xmem.h"
+#include "host/remote.h"
 #include "job/quota.h"
 
 #define BURST_US 1000000u
+#define REST_MS 1000u /* at once, between heartbeats */
 
 struct quota {
   pthread_mutex_t lock;
@@ -49,4 +53,20 @@ quota_take (struct quota *q, uint64_t bytes, uint64_t now_ms)
     q->paid_us = now - BURST_US;
   q->paid_us += bytes * 1000000 / q->rate;
   return q->paid_us <= now ? 0 : (unsigned)((q->paid_us - now) / 1000);
+}
+
+int
+quota_rest (struct quota *q, uint64_t bytes, struct remote *remote,
+            struct fault *f)
+{
+  unsigned ms = quota_take (q, bytes, stamp_mono_ms ());
+
+  while (ms > 0) {
+    unsigned part = ms < REST_MS ? ms : REST_MS;
+
+    if (cancel_sleep_ms (part, f) < 0 || remote_ping (remote, f) < 0)
+      return -1;
+    ms -= part;
+  }
+  return 0;
 }

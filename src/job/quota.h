@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
+struct fault;
 struct quota;
+struct remote;
 
 /* BYTES_PER_S 0: no limit. */
 struct quota *quota_new (uint64_t bytes_per_s);
@@ -14,5 +16,9 @@ void quota_free (struct quota *q);
    to rest before it moves more.  Thread-safe.  What was not used is not saved
    for later beyond one second. */
 unsigned quota_take (struct quota *q, uint64_t bytes, uint64_t now_ms);
+/* Count BYTES now and rest for as long as that says, with the helper of REMOTE
+   kept alive.  -1: the user stops, or the connection is broken. */
+int quota_rest (struct quota *q, uint64_t bytes, struct remote *remote,
+                struct fault *f);
 
 #endif /* QUOTA_H */

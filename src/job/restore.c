@@ -349,7 +349,7 @@ push_disk (struct restore *r, struct target *t, struct fault *f)
   };
   struct push push = {
     .cow = t->from->format == MANIFEST_COW,
-    .preallocated = !t->from->sparse,
+    .fixed_size = !t->from->sparse,
     .qcow2_version = t->domain->format >= 4 ? 3 : 2,
     .capacity = t->disk->provisioned_size,
     .quota = r->quota,

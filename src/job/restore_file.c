@@ -16,8 +16,7 @@
 #include "base/stamp.h"
 #include "base/xmem.h"
 #include "conf/settings.h"
-#include "image/extent.h"
-#include "image/layout.h"
+#include "job/flat.h"
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/restore.h"
@@ -27,7 +26,6 @@
 #include "repo/reader.h"
 #include "wire/digest.h"
 
-#define PIECE (1u << 20)
 #define PROGRESS_MS 200
 
 struct sink {
@@ -35,12 +33,12 @@ struct sink {
   struct observer_progress progress;
   uint64_t reported_ms;
   struct reader *reader;
-  struct layout *layout; /* NULL: raw */
+  struct flat *flat;
   int fd;
   bool seekable; /* holes are left out */
   const char *path;
-  uint64_t at; /* of a pipe: bytes written */
-  uint8_t *piece;
+  uint64_t at;    /* of a pipe: bytes written */
+  uint8_t *piece; /* FLAT_PIECE bytes */
 };
 
 /* SIZE bytes at OFFSET of the output; a pipe gets zeros for what was left
@@ -78,59 +76,22 @@ report (struct sink *s, uint64_t bytes)
   s->observer->progress (s->observer->opaque, &s->progress);
 }
 
+/* flat_fn */
 static int
-copy_extent (const struct extent *e, void *opaque, struct fault *f)
+copy_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
 {
   struct sink *s = opaque;
-  uint64_t end = e->start + e->length;
 
-  for (uint64_t at = e->start; at < end;) {
-    size_t size = end - at < PIECE ? (size_t)(end - at) : PIECE;
-    size_t whole = size;
-    uint64_t to = at;
-
-    if (cancel_check (f) < 0
-        || reader_read (s->reader, at, s->piece, size, f) < 0)
-      return -1;
-    if (s->layout != NULL) {
-      to = layout_cluster_offset (s->layout, at / DIGEST_BLOCK);
-      whole = DIGEST_BLOCKS (size) * DIGEST_BLOCK;
-      memset (s->piece + size, 0, whole - size);
-    }
-    if (put (s, to, s->piece, whole, f) < 0)
-      return -1;
-    report (s, size);
-    phase_stop (PHASE_WRITE);
-    at += size;
-  }
-  return 0;
-}
-
-static int
-mark_extent (const struct extent *e, void *opaque, struct fault *f)
-{
-  struct sink *s = opaque;
-  uint64_t first = e->start / DIGEST_BLOCK;
-
-  s->progress.bytes_total += e->length;
-  if (s->layout == NULL)
+  if (cancel_check (f) < 0)
+    return -1;
+  if (piece->kind == FLAT_HOLE_RAW)
     return 0;
-  return layout_set_data (s->layout, first,
-                          DIGEST_BLOCKS (e->start + e->length) - first, f);
-}
-
-static int
-put_tables (struct sink *s, struct fault *f)
-{
-  uint64_t end = layout_data_offset (s->layout);
-
-  for (uint64_t at = 0; at < end;) {
-    size_t size = end - at < PIECE ? (size_t)(end - at) : PIECE;
-
-    layout_meta_read (s->layout, at, s->piece, size);
-    if (put (s, at, s->piece, size, f) < 0)
-      return -1;
-    at += size;
+  if (flat_read (s->flat, piece, s->piece, f) < 0
+      || put (s, piece->at, s->piece, (size_t)piece->size, f) < 0)
+    return -1;
+  if (piece->kind == FLAT_DATA) {
+    report (s, piece->length);
+    phase_stop (PHASE_WRITE);
   }
   return 0;
 }
@@ -139,8 +100,7 @@ put_tables (struct sink *s, struct fault *f)
 static int
 put_end (struct sink *s, struct fault *f)
 {
-  uint64_t size = s->layout != NULL ? layout_file_size (s->layout)
-                                    : reader_size (s->reader);
+  uint64_t size = flat_size (s->flat);
 
   if (!s->seekable)
     return put (s, size, "", 0, f);
@@ -152,18 +112,13 @@ put_end (struct sink *s, struct fault *f)
 static int
 copy_all (struct sink *s, bool qcow2, struct fault *f)
 {
-  uint64_t size = reader_size (s->reader);
-  struct layout_params params = { .virtual_size = size };
+  struct flat_params params = { .cow = qcow2 };
 
-  if (qcow2 && layout_new (&params, &s->layout, f) < 0)
+  if (flat_new (s->reader, &params, &s->flat, f) < 0)
     return -1;
-  if (reader_map (s->reader, 0, size, mark_extent, s, f) < 0)
-    return -1;
+  s->progress.bytes_total = flat_data (s->flat);
   phase_stop (PHASE_WRITE);
-  if (s->layout != NULL
-      && (layout_seal (s->layout, f) < 0 || put_tables (s, f) < 0))
-    return -1;
-  if (reader_map (s->reader, 0, size, copy_extent, s, f) < 0)
+  if (flat_walk (s->flat, 0, copy_piece, s, f) < 0)
     return -1;
   return put_end (s, f);
 }
@@ -248,7 +203,7 @@ run (const struct restore_file_options *o, struct sink *s,
   result->disk_count = 1;
   result->bytes_virtual = disk->virtual_size;
   result->bytes_data = s->progress.bytes_total;
-  layout_free (s->layout);
+  flat_free (s->flat);
   reader_close (s->reader);
   if (s->observer->progress != NULL && rc == 0)
     s->observer->progress (s->observer->opaque, &s->progress);
@@ -269,7 +224,7 @@ restore_file (const struct restore_file_options *options,
   s.progress.vm_name = options->point;
   s.progress.alias = options->disk;
   s.progress.phase = phase_name (PHASE_WRITE);
-  s.piece = try_aligned (4096, PIECE + DIGEST_BLOCK, "a piece of a disk", f);
+  s.piece = try_aligned (4096, FLAT_PIECE, "a piece of a disk", f);
   if (s.piece == NULL || run (options, &s, &result, f) < 0) {
     result.state = OBSERVER_FAILED;
     result.fault = f;

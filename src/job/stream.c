@@ -160,22 +160,6 @@ report (struct worker *w, uint64_t done, uint64_t skipped)
   s->observer->progress (s->observer->opaque, s->progress);
 }
 
-/* Keep to the bandwidth, with the helper kept alive. */
-static int
-rest (struct worker *w, uint64_t bytes, struct fault *f)
-{
-  unsigned ms = quota_take (w->shared->stream->quota, bytes, stamp_mono_ms ());
-
-  while (ms > 0) {
-    unsigned part = ms < 1000 ? ms : 1000;
-
-    if (cancel_sleep_ms (part, f) < 0 || remote_ping (w->lane->remote, f) < 0)
-      return -1;
-    ms -= part;
-  }
-  return 0;
-}
-
 static int
 handle (struct worker *w, const struct remote_block *b, struct fault *f)
 {
@@ -199,7 +183,7 @@ handle (struct worker *w, const struct remote_block *b, struct fault *f)
   if (b->kind == REMOTE_ZERO)
     return 0;
   report (w, b->size, 0);
-  return rest (w, b->size, f);
+  return quota_rest (w->shared->stream->quota, b->size, w->lane->remote, f);
 }
 
 /* Ask for ranges until DEPTH are under way; again asks for those that a
