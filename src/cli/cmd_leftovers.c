@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* leftovers: what earlier runs could not remove. */
+/* leftovers: what earlier runs could not remove, listed or removed. */
 #include <config.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,12 +12,14 @@
 #include "base/log.h"
 #include "base/uuid.h"
 #include "base/xmem.h"
+#include "cli/args.h"
 #include "cli/cmd.h"
 #include "cli/door.h"
 #include "cli/json.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "conf/settings.h"
+#include "job/clean.h"
 #include "job/leftovers.h"
 #include "repo/manifest.h"
 #include "repo/place.h"
@@ -29,19 +32,26 @@ static const struct table_column columns[] = {
   { "WHOSE", TABLE_LEFT }, { "NEXT STEP", TABLE_WRAP },
 };
 
+static const struct args_option leftovers_options[] = {
+  { "clean", 0, NULL, "remove what is ours and nobody needs or uses" },
+  { "dry-run", 'n', NULL, "with --clean: say what it would do" },
+  { NULL, 0, NULL, NULL },
+};
+
 struct known {
   char *vm_id;
   char *name;
 };
 
 struct listing {
-  bool json;
+  const struct options *options;
   struct table *table;
   struct place *place;
   struct known *known; /* VMs whose names came by */
   size_t known_count;
 };
 
+/* Its name as it is kept here. */
 static const char *
 remember (struct listing *l, const char *vm_id, const char *name)
 {
@@ -85,71 +95,100 @@ name_of (struct listing *l, const char *vm_id)
   return name;
 }
 
+/* The word of a state, in JSON and in the column WHOSE. */
+static const char *const states[] = {
+  [LEFTOVER_OURS] = "ours",           [LEFTOVER_BUSY] = "in use",
+  [LEFTOVER_FOREIGN] = "foreign",     [LEFTOVER_REMOVED] = "removed",
+  [LEFTOVER_REMOVABLE] = "removable", [LEFTOVER_STAYS] = "stays",
+};
+
 static void
 print_json (const struct leftover *l, const char *vm_name)
 {
   struct json j;
 
   json_begin (&j, "leftover");
-  json_string (&j, "kind", l->kind);
+  json_string (&j, "kind", verdict_kind_name (l->kind));
   json_string (&j, "id", l->id);
   json_string (&j, "name", l->name);
   json_string (&j, "vm_id", l->vm_id);
   json_string (&j, "vm", vm_name);
   json_string (&j, "repository_id", l->repository_id);
   json_string (&j, "run_id", l->run_id);
-  json_bool (&j, "foreign", l->foreign);
-  json_bool (&j, "busy", l->busy);
-  json_string (&j, "next_step", l->next_step);
+  json_bool (&j, "foreign", l->state == LEFTOVER_FOREIGN);
+  json_bool (&j, "busy", l->state == LEFTOVER_BUSY);
+  json_string (&j, "state", states[l->state]);
+  json_string (&j, "next_step", l->next_step[0] != '\0' ? l->next_step : NULL);
   json_end (&j, stdout);
 }
 
+static const char *
+vm_of (struct listing *listing, const struct leftover *l)
+{
+  if (l->vm_id == NULL)
+    return NULL;
+  return l->vm_name != NULL ? remember (listing, l->vm_id, l->vm_name)
+                            : name_of (listing, l->vm_id);
+}
+
+/* leftover_fn */
 static void
 on_leftover (const struct leftover *l, void *opaque)
 {
   struct listing *listing = opaque;
   struct table *t = listing->table;
-  const char *vm = l->vm_name;
+  const char *vm = vm_of (listing, l);
 
-  if (vm != NULL && l->vm_id != NULL)
-    remember (listing, l->vm_id, vm);
-  else if (l->vm_id != NULL)
-    vm = name_of (listing, l->vm_id);
-  if (listing->json) {
+  if (listing->options->json) {
     print_json (l, vm);
     return;
   }
-  table_cell (t, l->kind);
+  table_cell (t, verdict_kind_name (l->kind));
   table_cell (t, vm != NULL ? vm : l->vm_id != NULL ? l->vm_id : l->name);
   table_cellf (t, "%.*s", RUN_COLUMNS, l->run_id != NULL ? l->run_id : "");
-  table_cell (t, l->foreign ? "foreign" : l->busy ? "in use" : "ours");
-  if (l->id != NULL && uuid_valid (l->id))
+  table_cell (t, states[l->state]);
+  if (uuid_valid (l->id))
     table_cellf (t, "%s (id %s)", l->next_step, l->id);
   else
     table_cell (t, l->next_step);
 }
 
-static int
-run (const struct args *args, const struct options *options, struct fault *f)
+/* leftover_fn of --clean: a line as soon as it is known; a merge may take an
+   hour. */
+static void
+on_cleaned (const struct leftover *l, void *opaque)
 {
-  CLEANUP (settings_free) struct settings *settings = NULL;
-  CLEANUP (place_close) struct place *place = NULL;
-  CLEANUP (table_free) struct table *t = NULL;
-  struct listing listing = { .json = options->json };
+  struct listing *listing = opaque;
+  bool of_vm = l->vm_id != NULL;
+  const char *vm = vm_of (listing, l);
+  CLEANUP_FREE char *name = NULL;
+  CLEANUP_FREE char *reason = NULL;
+
+  if (listing->options->json) {
+    print_json (l, vm);
+    return;
+  }
+  if (listing->options->quiet && l->state != LEFTOVER_STAYS)
+    return;
+  name = output_clean (vm != NULL ? vm : of_vm ? l->vm_id : l->name);
+  reason = output_clean (l->next_step);
+  printf ("%s %s", verdict_kind_name (l->kind), l->id);
+  printf (of_vm ? " of %s: " : " (%s): ", name);
+  printf ("%s%s%s\n", states[l->state], reason[0] != '\0' ? ": " : "", reason);
+  fflush (stdout);
+}
+
+static int
+list (struct listing *listing, const struct settings *settings, struct fault *f)
+{
+  CLEANUP (table_free)
+  struct table *t = table_new (columns, sizeof columns / sizeof columns[0]);
   unsigned count = 0;
   int rc;
 
-  (void)args;
-  if (door_settings (options, &settings, f) != 0
-      || settings_need_engine (settings, f) != 0
-      || door_place (settings, &place, f) != 0)
-    return -1;
-  listing.place = place;
-  t = table_new (columns, sizeof columns / sizeof columns[0]);
-  listing.table = t;
-  rc = leftovers_list (settings, on_leftover, &listing, &count, f);
+  listing->table = t;
+  rc = leftovers_list (settings, on_leftover, listing, &count, f);
   table_print (t, stdout, output_width (STDOUT_FILENO));
-  forget (&listing);
   if (rc != 0)
     return -1;
   if (count == 0)
@@ -157,10 +196,68 @@ run (const struct args *args, const struct options *options, struct fault *f)
   return count > 0 ? 1 : 0;
 }
 
+static int
+clean (struct listing *listing, const struct settings *settings, bool dry_run,
+       struct fault *f)
+{
+  struct clean_options how = {
+    .settings = settings,
+    .dry_run = dry_run,
+    .fn = on_cleaned,
+    .opaque = listing,
+  };
+  struct clean_tally tally;
+  struct json j;
+  int status;
+
+  if (clean_run (&how, &tally, f) != 0)
+    return -1;
+  status = tally.stay > 0 || (dry_run && tally.removed > 0) ? 1 : 0;
+  if (listing->options->json) {
+    json_begin (&j, "summary");
+    json_u64 (&j, "removed", dry_run ? 0 : tally.removed);
+    json_u64 (&j, "removable", dry_run ? tally.removed : 0);
+    json_u64 (&j, "stay", tally.stay);
+    json_u64 (&j, "status", (uint64_t)status);
+    json_end (&j, stdout);
+  }
+  else if (!listing->options->quiet)
+    printf ("%u %s, %u stay\n", tally.removed,
+            dry_run ? "would be removed" : "removed", tally.stay);
+  return status;
+}
+
+static int
+run (const struct args *args, const struct options *options, struct fault *f)
+{
+  CLEANUP (settings_free) struct settings *settings = NULL;
+  CLEANUP (place_close) struct place *place = NULL;
+  struct listing listing = { .options = options };
+  bool dry_run = args_flag (args, "dry-run");
+  int rc;
+
+  if (dry_run && !args_flag (args, "clean"))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "leftovers: --dry-run goes with --clean; without that "
+                      "it only lists");
+  if (door_settings (options, &settings, f) != 0
+      || settings_need_engine (settings, f) != 0
+      || door_place (settings, &place, f) != 0)
+    return -1;
+  listing.place = place;
+  rc = args_flag (args, "clean") ? clean (&listing, settings, dry_run, f)
+                                 : list (&listing, settings, f);
+  forget (&listing);
+  return rc;
+}
+
 const struct command cmd_leftovers = {
   .name = "leftovers",
-  .usage = "",
-  .summary = "list what interrupted runs left in the engine and on hosts",
-  .help = "Lists only.  The exit status is 1 when anything of ours is left.\n",
+  .usage = "\n--clean [--dry-run]",
+  .summary = "list or remove what interrupted runs left in the engine and on "
+             "hosts",
+  .help = "Without --clean it lists only.  The exit status is 1 when anything "
+          "of ours is\nleft in the end, but what runs at work have.\n",
+  .options = leftovers_options,
   .run = run,
 };

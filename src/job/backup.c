@@ -226,7 +226,7 @@ backup_run (const struct backup_options *options,
     rc = site_open (options->settings,
                     options->dry_run ? SITE_MAYBE : SITE_CREATE, &run.site, f);
   if (rc == 0 && !options->dry_run)
-    rc = settle_gone (run.site, f);
+    rc = settle_gone (run.site, false, NULL, NULL, f);
   if (rc == 0)
     rc = make_plans (&run, f);
   run.quota = quota_new (options->settings->transfer.bandwidth);

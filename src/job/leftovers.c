@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What carries our mark in the engine and is not kept for the next increment,
-   what stands open in the journal, what lies in tmp.  An object is listed once: the journal only adds to what the
-   engine shows whether its run still lives. */
+/* Objects first, then the journal: whatever is seen in the engine had its
+   intention written before.  An object is listed once: the journal only adds
+   under which lease its run works. */
 #include <config.h>
 
 #include <dirent.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/uuid.h"
@@ -22,93 +21,73 @@
 #include "engine/host.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
-#include "job/base.h"
 #include "host/pool.h"
 #include "host/remote.h"
-#include "job/journal.h"
+#include "job/inspect.h"
 #include "job/leftovers.h"
 #include "job/site.h"
-#include "repo/lease.h"
 #include "repo/place.h"
 
-struct listing {
-  struct site *site;
-  struct journal_list journal;
-  leftover_fn fn;
-  void *opaque;
-  unsigned count;
+/* What the next step is with what could be removed. */
+static const char *const hints[] = {
+  [VERDICT_SNAPSHOT] = "the next backup of this VM removes it, or leftovers "
+                       "--clean",
+  [VERDICT_VM] = "of a restore that did not end: leftovers --clean removes it",
+  [VERDICT_DISK] = "of a restore that did not end: leftovers --clean removes "
+                   "it",
+  [VERDICT_DRAFT] = "the next backup of this VM removes it, or leftovers "
+                    "--clean",
 };
 
-static bool
-lease_is_held (const struct listing *l, const char *name)
+static struct leftover *
+append (struct leftovers *list, enum verdict_kind kind, const char *id,
+        const char *name)
 {
-  struct fault ignored = FAULT_INIT;
-  CLEANUP_FREE char *text = NULL;
-  bool locked = false;
+  struct leftover *item;
 
-  return uuid_valid (name)
-         && lease_holder (l->site->place, name, &text, &locked, &ignored) == 0
-         && locked;
+  list->items
+      = xreallocarray (list->items, list->count + 1, sizeof *list->items);
+  item = &list->items[list->count++];
+  *item = (struct leftover){
+    .kind = kind, .id = xstrdup (id), .name = xstrdup (name), .next_step = ""
+  };
+  return item;
 }
 
-/* Does the run that made an object still live?  Its journal names the lease
-   under which it works. */
-static bool
-run_is_busy (const struct listing *l, const char *run_id)
-{
-  for (size_t i = 0; i < l->journal.count; i++) {
-    if (strcmp (l->journal.entries[i].run_id, run_id) == 0
-        && lease_is_held (l, l->journal.entries[i].vm_id))
-      return true;
-  }
-  return false;
-}
-
-/* Complete and report ITEM, whose DESCRIPTION carries the mark. */
-static void
-report (struct listing *l, struct leftover *item, const char *description)
+/* Append an object whose DESCRIPTION must carry a mark; NULL when it does
+   not. */
+static struct leftover *
+append_marked (struct leftovers *list, enum verdict_kind kind, const char *id,
+               const char *name, const char *description)
 {
   char repository[UUID_SIZE];
   char run[TAG_RUN_SIZE];
+  struct leftover *item;
 
   if (!tag_parse (description, repository, run))
-    return;
-  item->repository_id = repository;
-  item->run_id = run;
-  item->foreign = strcmp (repository, place_id (l->site->place)) != 0;
-  item->busy = !item->foreign && run_is_busy (l, run);
-  if (item->foreign)
-    item->next_step = "it belongs to another repository: leave it to that one";
-  else if (item->busy)
-    item->next_step = "its run is still at work";
-  else
-    l->count++;
-  l->fn (item, l->opaque);
+    return NULL;
+  item = append (list, kind, id, name);
+  item->repository_id = xstrdup (repository);
+  item->run_id = xstrdup (run);
+  return item;
 }
 
 static int
-list_snapshots (struct listing *l, struct fault *f)
+gather_snapshots (struct site *site, struct leftovers *list, struct fault *f)
 {
-  CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
+  CLEANUP (snapshot_list_free) struct snapshot_list *snapshots = NULL;
 
-  if (snapshot_list_ours (l->site->engine, TAG_PREFIX, &list, f) < 0)
+  if (snapshot_list_ours (site->engine, TAG_PREFIX, &snapshots, f) < 0)
     return -1;
-  for (size_t i = 0; i < list->count; i++) {
-    const struct snapshot *s = &list->items[i];
-    struct leftover item = {
-      .kind = "snapshot",
-      .id = s->id,
-      .name = s->description,
-      .vm_id = s->vm_id,
-      .vm_name = s->vm_name,
-      .next_step = "the next backup of this VM removes it",
-    };
-    char kept[UUID_SIZE];
+  for (size_t i = 0; i < snapshots->count; i++) {
+    const struct snapshot *s = &snapshots->items[i];
+    struct leftover *item = append_marked (list, VERDICT_SNAPSHOT, s->id,
+                                           s->description, s->description);
 
-    if (base_kept (l->site, s->vm_id, kept, f) < 0)
-      return -1;
-    if (strcmp (s->id, kept) != 0)
-      report (l, &item, s->description);
+    if (item != NULL) {
+      item->vm_id = xstrdup (s->vm_id);
+      item->vm_name = xstrdup (s->vm_name);
+    }
   }
   return 0;
 }
@@ -116,7 +95,7 @@ list_snapshots (struct listing *l, struct fault *f)
 /* A disk that is attached to a VM which is not ours is in use: it was restored
    and carries our mark only as a text. */
 static bool
-in_use (const struct listing *l, const struct disk *d)
+in_use (const struct site *site, const struct disk *d)
 {
   char repository[UUID_SIZE];
   char run[TAG_RUN_SIZE];
@@ -125,74 +104,55 @@ in_use (const struct listing *l, const struct disk *d)
 
   if (d->vm_id[0] == '\0')
     return false;
-  vm = site_vm (l->site, d->vm_id, &count);
+  vm = site_vm (site, d->vm_id, &count);
   return vm == NULL || !tag_parse (vm->description, repository, run);
 }
 
 static int
-list_disks (struct listing *l, struct fault *f)
+gather_disks (struct site *site, struct leftovers *list, struct fault *f)
 {
-  CLEANUP (disk_list_free) struct disk_list *list = NULL;
+  CLEANUP (disk_list_free) struct disk_list *disks = NULL;
 
-  if (disk_list_ours (l->site->engine, TAG_PREFIX, &list, f) < 0)
+  if (disk_list_ours (site->engine, TAG_PREFIX, &disks, f) < 0)
     return -1;
-  for (size_t i = 0; i < list->count; i++) {
-    const struct disk *d = &list->items[i];
-    struct leftover item = {
-      .kind = "disk",
-      .id = d->id,
-      .name = d->alias,
-      .next_step = "of a restore that did not end: remove it in the engine",
-    };
+  for (size_t i = 0; i < disks->count; i++) {
+    const struct disk *d = &disks->items[i];
 
-    if (!in_use (l, d))
-      report (l, &item, d->description);
+    if (!in_use (site, d))
+      append_marked (list, VERDICT_DISK, d->id, d->alias, d->description);
   }
   return 0;
 }
 
 static void
-list_vms (struct listing *l)
+gather_vms (struct site *site, struct leftovers *list)
 {
-  const struct vm_list *vms = l->site->vms;
+  for (size_t i = 0; i < site->vms->count; i++) {
+    const struct vm *vm = &site->vms->items[i];
 
-  for (size_t i = 0; i < vms->count; i++) {
-    struct leftover item = {
-      .kind = "vm",
-      .id = vms->items[i].id,
-      .name = vms->items[i].name,
-      .next_step = "of a restore that did not end: remove it in the engine",
-    };
-
-    report (l, &item, vms->items[i].description);
+    append_marked (list, VERDICT_VM, vm->id, vm->name, vm->description);
   }
 }
 
 /* tmp/RUN-ID.VM-ID */
 static void
-list_draft (struct listing *l, const char *name)
+gather_draft (struct site *site, struct leftovers *list, const char *name)
 {
   const char *dot = strchr (name, '.');
-  CLEANUP_FREE char *run = NULL;
-  struct leftover item = { .kind = "draft", .id = name, .name = name };
+  struct leftover *item;
 
   if (dot == NULL || !uuid_valid (dot + 1))
     return;
-  run = xstrndup (name, (size_t)(dot - name));
-  item.run_id = run;
-  item.vm_id = dot + 1;
-  item.repository_id = place_id (l->site->place);
-  item.busy = lease_is_held (l, item.vm_id);
-  item.next_step = item.busy ? "its run is still at work"
-                             : "the next backup of this VM removes it";
-  l->count += !item.busy;
-  l->fn (&item, l->opaque);
+  item = append (list, VERDICT_DRAFT, name, name);
+  item->run_id = xstrndup (name, (size_t)(dot - name));
+  item->vm_id = xstrdup (dot + 1);
+  item->repository_id = xstrdup (place_id (site->place));
 }
 
 static int
-list_drafts (struct listing *l, struct fault *f)
+gather_drafts (struct site *site, struct leftovers *list, struct fault *f)
 {
-  int fd = openat (place_folder_fd (l->site->place, PLACE_TMP), ".",
+  int fd = openat (place_folder_fd (site->place, PLACE_TMP), ".",
                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *dir = fd < 0 ? NULL : fdopendir (fd);
   struct dirent *entry;
@@ -204,61 +164,128 @@ list_drafts (struct listing *l, struct fault *f)
   }
   while ((entry = readdir (dir)) != NULL) {
     if (entry->d_name[0] != '.')
-      list_draft (l, entry->d_name);
+      gather_draft (site, list, entry->d_name);
   }
   closedir (dir);
   return 0;
 }
 
-/* Helpers on the hosts that are up.  A host that does not answer is told and
-   passed over. */
-static void
-list_host (struct listing *l, const struct host *host)
+int
+leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
 {
-  CLEANUP_FREE struct remote_leftover *list = NULL;
+  CLEANUP (leftovers_free) struct leftovers *list = xcalloc (1, sizeof *list);
+
+  if (gather_snapshots (site, list, f) < 0)
+    return -1;
+  gather_vms (site, list);
+  if (gather_disks (site, list, f) < 0 || gather_drafts (site, list, f) < 0
+      || journal_read_all (place_journal_dirfd (site->place), site->run_id,
+                           &list->journal, f)
+             < 0)
+    return -1;
+  *out = steal_ptr (&list);
+  return 0;
+}
+
+static void
+add_helpers_of (struct site *site, struct leftovers *list,
+                const struct host *host)
+{
+  CLEANUP_FREE struct remote_leftover *helpers = NULL;
   struct fault f = FAULT_INIT;
   struct settings_login login;
   struct conn *conn = NULL;
   char boot_id[MSG_NAME_MAX];
   size_t count = 0;
 
-  settings_host_login (l->site->settings, host->name, &login);
-  if (site_connect (l->site, host, &conn, &f) < 0
-      || remote_probe (conn, login.sudo, &list, &count, boot_id, &f) < 0)
+  settings_host_login (site->settings, host->name, &login);
+  if (site_connect (site, host, &conn, &f) < 0
+      || remote_probe (conn, login.sudo, &helpers, &count, boot_id, &f) < 0)
     log_warn ("helpers cannot be looked for: %s", f.text);
   if (conn != NULL)
-    pool_put (l->site->pool, conn);
+    pool_put (site->pool, conn);
   for (size_t i = 0; i < count; i++) {
+    struct leftover *item;
     char pid[16];
-    struct leftover item = { .kind = "helper", .id = pid, .name = host->name };
 
-    snprintf (pid, sizeof pid, "%u", list[i].pid);
-    item.run_id = list[i].run_id;
-    item.repository_id = place_id (l->site->place);
-    item.busy = run_is_busy (l, list[i].run_id);
-    item.next_step
-        = item.busy ? "its run is still at work"
-          : list[i].state == 'D'
-              ? "it hangs in the kernel: look at the storage of that host"
-              : "it ends by itself when its heartbeat stops (ssh.heartbeat)";
-    l->count += !item.busy;
-    l->fn (&item, l->opaque);
+    snprintf (pid, sizeof pid, "%u", helpers[i].pid);
+    item = append (list, VERDICT_HELPER, pid, host->name);
+    item->run_id = xstrdup (helpers[i].run_id);
+    item->repository_id = xstrdup (place_id (site->place));
+    item->process_state = helpers[i].state;
   }
 }
 
-static void
-list_helpers (struct listing *l)
+void
+leftovers_add_helpers (struct site *site, struct leftovers *list)
 {
   struct fault none = FAULT_INIT;
 
-  if (settings_need_ssh (l->site->settings, &none) < 0) {
+  if (settings_need_ssh (site->settings, &none) < 0) {
     log_warn ("helpers on hosts cannot be looked for: %s", none.text);
     return;
   }
-  for (size_t i = 0; i < l->site->hosts->count; i++) {
-    if (host_is_up (&l->site->hosts->items[i]))
-      list_host (l, &l->site->hosts->items[i]);
+  for (size_t i = 0; i < site->hosts->count; i++) {
+    if (host_is_up (&site->hosts->items[i]))
+      add_helpers_of (site, list, &site->hosts->items[i]);
   }
+}
+
+void
+leftovers_free (struct leftovers *list)
+{
+  if (list == NULL)
+    return;
+  for (size_t i = 0; i < list->count; i++) {
+    struct leftover *item = &list->items[i];
+
+    free (item->id);
+    free (item->name);
+    free (item->vm_id);
+    free (item->vm_name);
+    free (item->repository_id);
+    free (item->run_id);
+  }
+  journal_list_reset (&list->journal);
+  free (list->items);
+  free (list);
+}
+
+/* Look at ITEM again, and tell it when it is one. */
+static int
+list_one (struct site *site, const struct leftovers *list,
+          struct leftover *item, leftover_fn fn, void *opaque, unsigned *count,
+          struct fault *f)
+{
+  CLEANUP (inspect_free) struct inspect *found = NULL;
+  const char *reason;
+
+  if (inspect_item (site, &list->journal, item, INSPECT_LIST, &found, f) < 0)
+    return -1;
+  switch (verdict_of (&found->facts, &reason)) {
+  case VERDICT_GONE:
+  case VERDICT_KEPT:
+    return 0;
+  case VERDICT_FOREIGN:
+    item->state = LEFTOVER_FOREIGN;
+    break;
+  case VERDICT_BUSY:
+    item->state = LEFTOVER_BUSY;
+    break;
+  case VERDICT_REMOVE:
+    reason = hints[item->kind];
+    item->state = LEFTOVER_OURS;
+    break;
+  case VERDICT_LEAVE:
+    item->state = LEFTOVER_OURS;
+    break;
+  }
+  if (item->state == LEFTOVER_OURS)
+    (*count)++;
+  item->next_step = reason;
+  fn (item, opaque);
+  item->next_step = "";
+  return 0;
 }
 
 int
@@ -266,20 +293,15 @@ leftovers_list (const struct settings *settings, leftover_fn fn, void *opaque,
                 unsigned *count, struct fault *f)
 {
   CLEANUP (site_close) struct site *site = NULL;
-  struct listing l = { .fn = fn, .opaque = opaque };
-  int rc = -1;
+  CLEANUP (leftovers_free) struct leftovers *list = NULL;
+  int rc = 0;
 
-  if (site_open (settings, SITE_MUST, &site, f) < 0)
+  *count = 0;
+  if (site_open (settings, SITE_MUST, &site, f) < 0
+      || leftovers_gather (site, &list, f) < 0)
     return -1;
-  l.site = site;
-  if (journal_read_all (place_journal_dirfd (site->place), NULL, &l.journal, f)
-          == 0
-      && list_snapshots (&l, f) == 0 && list_disks (&l, f) == 0) {
-    list_vms (&l);
-    list_helpers (&l);
-    rc = list_drafts (&l, f);
-  }
-  journal_list_reset (&l.journal);
-  *count = l.count;
+  leftovers_add_helpers (site, list);
+  for (size_t i = 0; rc == 0 && i < list->count; i++)
+    rc = list_one (site, list, &list->items[i], fn, opaque, count, f);
   return rc;
 }

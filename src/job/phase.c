@@ -20,6 +20,7 @@ static const char *const names[] = {
   [PHASE_CREATE] = "create",   [PHASE_PROVE] = "prove",
   [PHASE_WRITE] = "write",     [PHASE_VERIFY] = "verify",
   [PHASE_VM] = "vm",           [PHASE_ATTACH] = "attach",
+  [PHASE_CLEAN] = "clean",
 };
 
 const char *
@@ -30,7 +31,7 @@ phase_name (enum phase phase)
 
 #ifdef ENABLE_TEST_HOOKS
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned long calls[PHASE_ATTACH + 1]; /* under lock */
+static unsigned long calls[PHASE_CLEAN + 1]; /* under lock */
 
 void
 phase_stop (enum phase phase)

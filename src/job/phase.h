@@ -21,6 +21,7 @@ enum phase {
   PHASE_VERIFY,
   PHASE_VM,
   PHASE_ATTACH,
+  PHASE_CLEAN, /* leftovers --clean: before each change, and after it */
 };
 
 const char *phase_name (enum phase phase);

@@ -82,7 +82,8 @@ struct restore {
   bool has_opened; /* a helper was asked to open a disk, and may have it */
   char vm_id[UUID_SIZE];
   unsigned vm_intention;
-  bool finished; /* the VM has its name: nothing is undone any more */
+  unsigned host_intention; /* 0: no disk was asked for */
+  bool finished;           /* the VM has its name: nothing is undone any more */
   struct observer_result result;
 };
 
@@ -303,6 +304,10 @@ static int
 create_phase (struct restore *r, struct fault *f)
 {
   enter (r, PHASE_CREATE, "");
+  if (journal_intend (r->site->journal, UNDO_HOST, r->lease_id, r->host->id,
+                      r->host->name, &r->host_intention, f)
+      < 0)
+    return -1;
   for (size_t i = 0; i < r->manifest->disk_count; i++) {
     if (cancel_check (f) < 0 || create_disk (r, &r->targets[i], f) < 0)
       return fault_prefix (f, "disk %s", r->targets[i].from->alias);
@@ -446,6 +451,7 @@ release_phase (struct restore *r, struct fault *f)
         < 0)
       return -1;
   }
+  phase_stop (PHASE_RELEASE);
   if (vm_update (r->site->engine, r->vm_id, &update, f) < 0)
     return fault_prefix (f, "name the new VM %s", r->options->as);
   r->finished = true;
@@ -454,7 +460,8 @@ release_phase (struct restore *r, struct fault *f)
     if (journal_settle (r->site->journal, r->targets[i].intention, f) < 0)
       rc = -1;
   }
-  if (journal_settle (r->site->journal, r->vm_intention, f) < 0)
+  if (journal_settle (r->site->journal, r->vm_intention, f) < 0
+      || journal_settle (r->site->journal, r->host_intention, f) < 0)
     rc = -1;
   return rc;
 }
@@ -462,7 +469,7 @@ release_phase (struct restore *r, struct fault *f)
 static int
 run_phases (struct restore *r, struct fault *f)
 {
-  if (settle_gone (r->site, f) < 0 || plan_phase (r, f) < 0)
+  if (settle_gone (r->site, false, NULL, NULL, f) < 0 || plan_phase (r, f) < 0)
     return -1;
   uuid_make (r->lease_id);
   if (lease_take (r->site->place, r->lease_id, r->site->run_id, &r->lease, f)
@@ -510,6 +517,8 @@ take_back (struct restore *r, char *note, size_t size)
     if (r->targets[i].intention != 0)
       rc = undo_disk (r->site, r->targets[i].id, r->targets[i].intention, &f);
   }
+  if (rc == 0 && r->host_intention != 0)
+    rc = journal_settle (r->site->journal, r->host_intention, &f);
   cancel_unshield ();
   if (rc < 0)
     snprintf (note, size, "left behind (chainlift leftovers lists it): %.400s",

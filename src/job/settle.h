@@ -3,7 +3,11 @@
 #ifndef SETTLE_H
 #define SETTLE_H
 
+#include <stdbool.h>
+
 struct fault;
+struct journal_entry;
+struct journal_list;
 struct site;
 struct vm;
 
@@ -17,9 +21,17 @@ struct vm;
    left: then no new snapshot may be taken. */
 int settle_vm (struct site *site, const struct vm *vm, struct fault *f);
 
-/* Settle the intentions of earlier runs of which nothing is left in the engine:
-   an administrator has removed it, or it never came to be.  Nothing is changed
-   in the engine. */
-int settle_gone (struct site *site, struct fault *f);
+/* The entry that forbids removing SNAPSHOT_ID, or NULL. */
+const struct journal_entry *settle_find_hold (const struct journal_list *list,
+                                              const char *snapshot_id);
+
+typedef void (*settle_fn) (const struct journal_entry *e, void *opaque);
+
+/* Settle the intentions of earlier runs of which nothing is left to undo: it
+   was removed, it never came to be, or a point is based on it.  Nothing is
+   changed in the engine.  FN (may be NULL) is told of each.  DRY_RUN: only
+   tell. */
+int settle_gone (struct site *site, bool dry_run, settle_fn fn, void *opaque,
+                 struct fault *f);
 
 #endif /* SETTLE_H */

@@ -454,8 +454,8 @@ split_name (const char *name, char run_id[static MANIFEST_RUN_ID_MAX + 1],
 }
 
 static int
-remove_draft (const struct place *place, const char *name, unsigned *removed,
-              struct fault *f)
+remove_tree (const struct place *place, const char *name, unsigned *removed,
+             struct fault *f)
 {
   if (fdio_remove_tree (place_folder_fd (place, PLACE_TMP), name, f) < 0)
     return fault_prefix (f, "remove tmp/%s", name);
@@ -463,6 +463,22 @@ remove_draft (const struct place *place, const char *name, unsigned *removed,
   if (removed != NULL)
     (*removed)++;
   return 0;
+}
+
+int
+draft_remove (const struct place *place, const struct lease *own,
+              const char *name, struct fault *f)
+{
+  char run_id[MANIFEST_RUN_ID_MAX + 1];
+  char vm_id[UUID_SIZE];
+
+  if (!split_name (name, run_id, vm_id)
+      || strcmp (lease_name (own), vm_id) != 0)
+    return fault_set (f, FAULT_INTERNAL, 0, "tmp/%s is no draft of VM %s", name,
+                      lease_name (own));
+  if (lease_check (own, f) < 0)
+    return -1;
+  return remove_tree (place, name, NULL, f);
 }
 
 static int
@@ -481,11 +497,11 @@ clean_one (const struct place *place, const struct lease *own, const char *keep,
       return 0;
     if (lease_check (own, f) < 0)
       return -1;
-    return remove_draft (place, name, removed, f);
+    return remove_tree (place, name, removed, f);
   }
   if (lease_take (place, vm_id, "clean", &lease, &local) < 0)
     return local.code == FAULT_BUSY ? 0 : fault_copy (f, &local);
-  return remove_draft (place, name, removed, f);
+  return remove_tree (place, name, removed, f);
 }
 
 int

@@ -72,4 +72,8 @@ CLEANUP_DEFINE (draft_free, struct draft);
 int draft_clean (const struct place *place, const struct lease *own,
                  const char *keep, unsigned *removed, struct fault *f);
 
+/* Remove the draft NAME of tmp, of the VM whose lease OWN is (checked). */
+int draft_remove (const struct place *place, const struct lease *own,
+                  const char *name, struct fault *f);
+
 #endif /* DRAFT_H */

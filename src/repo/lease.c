@@ -341,6 +341,27 @@ lease_take (const struct place *p, const char *name, const char *run_id,
 }
 
 int
+lease_try (const struct place *p, const char *name, struct fault *f)
+{
+  struct fault local = FAULT_INIT;
+  CLEANUP_CLOSE int fd = open_file (p, name, O_RDWR, &local);
+  CLEANUP_FREE char *text = NULL;
+  struct holder we;
+  int locked;
+
+  if (fd < 0)
+    return local.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &local);
+  locked = seen_locked (p, name, f);
+  text = locked < 0 ? NULL : read_text (fd, name, f);
+  if (text == NULL)
+    return -1;
+  if (locked == 1)
+    return busy_text (name, text, ": wait until that run has ended", f);
+  this_holder (&we, "");
+  return check_text (name, text, &we, f);
+}
+
+int
 lease_check (const struct lease *l, struct fault *f)
 {
   CLEANUP_FREE char *text = NULL;

@@ -24,6 +24,8 @@ struct place;
    drops *OUT. */
 int lease_take (const struct place *p, const char *name, const char *run_id,
                 struct lease **out, struct fault *f);
+/* Would lease_take give NAME now?  0, or -1 as there; nothing is changed. */
+int lease_try (const struct place *p, const char *name, struct fault *f);
 /* Is it still ours: the lock file is still the same file, still locked, by
    us, with our text in it.  FAULT_BUSY when it is not: then nothing more may
    be changed.  To be called before each publish, fold step and change in the

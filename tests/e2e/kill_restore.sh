@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # SIGKILL of the controller and of the helper in each phase of a restore: no
 # VM carries the wanted name unless it is whole, no helper stays, what is left
-# in the engine is what `leftovers` lists, the next restore works.
+# in the engine is what `leftovers` lists and `leftovers --clean` removes, the
+# next restore works.
 . "$(dirname "$0")/lib.sh"
 
 lab_up --vms small
@@ -33,19 +34,15 @@ check_listed ()
 }
 
 
-# What the administrator does with what is listed, and with the copy.
-by_hand ()
+tidy ()
 {
-  jq -r 'select(.type == "leftover" and .kind == "vm") | .id' "$OUT" \
-    | while read -r id; do
-      api DELETE "/vms/$id?detach_only=true" >/dev/null
-    done
+  expect 0 cl leftovers --clean
   ctl idle >/dev/null
-  jq -r 'select(.type == "leftover" and .kind == "disk") | .id' "$OUT" \
-    | while read -r id; do
-      api DELETE "/disks/$id" >/dev/null
-    done
-  ctl idle >/dev/null
+  ctl extra >"$WORK/extra.now"
+  [ ! -s "$WORK/extra.now" ] || die "$1: not cleaned: $(cat "$WORK/extra.now")"
+  left=$(find "$LAB_REPO/journal" -mindepth 1)
+  [ -z "$left" ] || die "$1: left in the journal: $left"
+  expect 0 cl leftovers
 }
 
 drop_copy ()
@@ -80,7 +77,7 @@ controller ()
     drop_copy "copy-$n"
   fi
   check_listed "controller killed at $1"
-  by_hand
+  tidy "controller killed at $1"
   again "controller killed at $1" "copy-$n"
 }
 
@@ -102,6 +99,6 @@ for at in ${REMOTE_STOPS:-prove write verify seal}; do
   helper "$at"
 done
 for at in ${STOPS:-plan create create:2 prove prove:2 write write:3 verify \
-  verify:2 vm vm:2 attach attach:2 release release:2}; do
+  verify:2 vm vm:2 attach attach:2 release release:2 release:3}; do
   controller "$at"
 done

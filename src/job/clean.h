@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What earlier runs left, removed: each object under the lease of its VM or
+   run, looked at again before, and only when verdict_of says so.  Everything
+   can be interrupted anywhere and done again. */
+#ifndef CLEAN_H
+#define CLEAN_H
+
+#include <stdbool.h>
+
+#include "job/leftovers.h"
+
+struct fault;
+struct settings;
+
+struct clean_options {
+  const struct settings *settings;
+  bool dry_run;
+  leftover_fn fn; /* called for each, as soon as it is known what became of it;
+                     next_step says why it stays */
+  void *opaque;
+};
+
+struct clean_tally {
+  unsigned removed; /* or would be */
+  unsigned stay;    /* ours, of no run that lives */
+};
+
+/* -1: engine or repository cannot be used any more, or the user stops; what
+   was done until then has been reported. */
+int clean_run (const struct clean_options *options, struct clean_tally *tally,
+               struct fault *f);
+
+#endif /* CLEAN_H */
