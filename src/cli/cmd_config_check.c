@@ -31,6 +31,7 @@
 #include "host/pool.h"
 #include "host/remote.h"
 #include "job/site.h"
+#include "job/volgroup.h"
 #include "repo/lease.h"
 #include "repo/place.h"
 
@@ -304,11 +305,9 @@ check_domains (struct checker *c, const struct domain_list *domains)
     if (!domain_is_active (d))
       note (c, STATE_SKIPPED, "domain", "%s: its status is %s", d->name,
             d->status[0] != '\0' ? d->status : "unattached");
-    else if (!domain_is_file (d))
-      note (c, STATE_WARNING, "domain",
-            "%s: type %s is not supported by this version; its disks are left "
-            "out",
-            d->name, domain_kind_name (d->kind));
+    else if (volgroup_refusal (d) != NULL)
+      note (c, STATE_WARNING, "domain", "%s: %s: %s; its disks are left out",
+            d->name, domain_kind_name (d->kind), volgroup_refusal (d));
     else
       note (c, STATE_OK, "domain", "%s: %s", d->name,
             domain_kind_name (d->kind));

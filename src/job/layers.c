@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "engine/vm.h"
 #include "job/layers.h"
 #include "job/plan.h"
+#include "job/volgroup.h"
 
 #define TEXT_MAX (256u << 10)
 
@@ -40,16 +42,18 @@ frozen_volume (struct engine *engine, const struct vm *vm,
 }
 
 /* On a file domain the base of a template is hard-linked into the directory of
-   each image that is built on it, but keeps the template's image id. */
+   each image that is built on it, but keeps the template's image id; on a block
+   domain its logical volume has that one's tag.  Where vdsm may have rounded
+   the capacity up, the helper has nothing to compare: layers_check does. */
 static int
-fill_layer (const struct disk_layer *in, const char *disk_id,
+fill_layer (const struct disk_layer *in, const struct plan_disk *disk,
             struct msg_layer *out, struct fault *f)
 {
   if (in->format == DISK_FORMAT_UNKNOWN)
     return fault_set (f, FAULT_PROTO, 0,
                       "the engine does not tell the format of volume %s",
                       in->volume_id);
-  snprintf (out->image, sizeof out->image, "%s", disk_id);
+  snprintf (out->image, sizeof out->image, "%s", disk->disk->disk.id);
   snprintf (out->owner, sizeof out->owner, "%s",
             in->is_template ? in->disk_id : "");
   snprintf (out->volume, sizeof out->volume, "%s", in->volume_id);
@@ -58,7 +62,9 @@ fill_layer (const struct disk_layer *in, const char *disk_id,
   out->format = in->format == DISK_FORMAT_RAW ? MSG_RAW : MSG_COW;
   out->voltype = in->is_template ? MSG_SHARED : MSG_INTERNAL;
   out->legality = MSG_LEGAL;
-  out->capacity = in->provisioned_size;
+  if (!domain_is_block (disk->domain)
+      || in->provisioned_size % VOLGROUP_EXTENT == 0)
+    out->capacity = in->provisioned_size;
   return 0;
 }
 
@@ -75,13 +81,19 @@ fill (const struct disk_layers *chain, const struct plan_disk *disk,
   buf_init (&text, TEXT_MAX);
   buf_printf (&text, "domain %s\n", disk->domain->id);
   out->open.kind = MSG_FILE;
+  if (domain_is_block (disk->domain)) {
+    out->open.kind = MSG_BLOCK;
+    volgroup_fill (disk->domain, &out->open.group);
+  }
   out->open.flags = MSG_READ_SCAN_WRITERS;
   out->open.layer_count = (uint32_t)chain->count;
   out->open.layers = xcalloc (chain->count, sizeof *out->open.layers);
+  out->sizes = xcalloc (chain->count, sizeof *out->sizes);
   for (size_t i = 0; rc == 0 && i < chain->count; i++) {
     const struct disk_layer *l = &chain->items[i];
 
-    rc = fill_layer (l, disk->disk->disk.id, &out->open.layers[i], f);
+    rc = fill_layer (l, disk, &out->open.layers[i], f);
+    out->sizes[i] = l->provisioned_size;
     buf_printf (&text, "%s %s %s %d %s\n", l->volume_id, l->parent_id,
                 l->disk_id, (int)l->format, l->status);
   }
@@ -143,6 +155,23 @@ layers_get (struct engine *engine, const struct vm *vm, const char *snapshot_id,
   return 0;
 }
 
+int
+layers_check (const struct layers *l, const struct msg_opened *opened,
+              struct fault *f)
+{
+  for (uint32_t i = 0; l->open.kind == MSG_BLOCK && i < opened->layer_count;
+       i++) {
+    uint64_t found = opened->layers[i].virtual_size;
+
+    if (l->sizes[i] != 0 && !volgroup_size_fits (l->sizes[i], found))
+      return fault_set (f, FAULT_CORRUPT, 0,
+                        "volume %s has %" PRIu64
+                        " bytes, the engine says %" PRIu64,
+                        l->open.layers[i].volume, found, l->sizes[i]);
+  }
+  return 0;
+}
+
 bool
 layers_on_template (const struct layers *l)
 {
@@ -162,7 +191,8 @@ layers_free (struct layers *l)
 {
   if (l == NULL)
     return;
-  free (l->open.layers);
+  msg_open_read_reset (&l->open);
+  free (l->sizes);
   free (l->text);
   free (l);
 }

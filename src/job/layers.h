@@ -20,6 +20,7 @@ struct layers {
   struct msg_open_read open; /* top layer first, down to the base; those from
                                 the earlier snapshot on are its lower ones */
   char volume_id[UUID_SIZE]; /* frozen by the snapshot */
+  uint64_t *sizes;           /* of each layer, as the engine says; 0: not */
   char *text;                /* canonical, to be compared at t1 */
 };
 
@@ -31,6 +32,10 @@ int layers_get (struct engine *engine, const struct vm *vm,
                 const char *snapshot_id, const char *since,
                 const struct plan_disk *disk, struct layers **out,
                 struct fault *f);
+/* Have the layers that a helper opened the sizes that the engine tells?  Of
+   those that it could not compare itself, as vdsm may have rounded them up. */
+int layers_check (const struct layers *l, const struct msg_opened *opened,
+                  struct fault *f);
 /* Does the disk lie on a template, whose volume is then its last layer? */
 bool layers_on_template (const struct layers *l);
 /* Read only what is above the template's volume. */

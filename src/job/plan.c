@@ -15,6 +15,7 @@
 #include "engine/vm.h"
 #include "job/plan.h"
 #include "job/tag.h"
+#include "job/volgroup.h"
 #include "repo/manifest.h"
 #include "repo/point.h"
 #include "repo/reader.h"
@@ -98,13 +99,12 @@ skip_reason (const struct plan_input *input, const struct vm *vm,
     snprintf (out, PLAN_REASON_MAX, "its status is illegal in the engine");
   else if (domain == NULL)
     snprintf (out, PLAN_REASON_MAX, "its storage domain is not known");
-  else if (!domain_is_file (domain))
-    snprintf (out, PLAN_REASON_MAX,
-              "storage domain %s is of type %s, which is not supported",
-              domain->name, domain_kind_name (domain->kind));
   else if (!domain_is_active (domain))
     snprintf (out, PLAN_REASON_MAX, "storage domain %s is %s", domain->name,
               domain->status[0] != '\0' ? domain->status : "not attached");
+  else if (volgroup_refusal (domain) != NULL)
+    snprintf (out, PLAN_REASON_MAX, "storage domain %s (%s): %s", domain->name,
+              domain_kind_name (domain->kind), volgroup_refusal (domain));
 }
 
 static bool
@@ -175,7 +175,8 @@ refuse_disk (const struct plan_base *base, const struct disk *disk)
     return "kept snapshot does not list the disk";
   if (strcmp (listed->status, "illegal") == 0)
     return "kept snapshot has illegal images";
-  if (disk->provisioned_size < saved->virtual_size)
+  /* Both as the engine says: vdsm may have made the volume larger. */
+  if (disk->provisioned_size < saved->provisioned_size)
     return "the disk has become smaller";
   return NULL;
 }

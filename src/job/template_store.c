@@ -56,8 +56,8 @@ static bool
 is_fact (const char *line, size_t size)
 {
   static const char *const keys[]
-      = { "image",   "parent",   "format", "generation",
-          "created", "capacity", "size",   "head" };
+      = { "image",    "parent", "format", "generation", "created",
+          "capacity", "size",   "lv",     "head" };
   const char *blank = memchr (line, ' ', size);
   size_t key = blank == NULL ? size : (size_t)(blank - line);
 
@@ -260,7 +260,7 @@ fill_manifest (const struct work *w, struct manifest *m, struct fault *f)
   d->format = w->layer->format == MSG_RAW ? MANIFEST_RAW : MANIFEST_COW;
   d->sparse = w->layer->format == MSG_COW;
   d->virtual_size = w->opened.virtual_size;
-  d->provisioned_size = w->layer->capacity;
+  d->provisioned_size = w->t->layers->sizes[w->t->layers->open.layer_count - 1];
   memcpy (d->storage_domain_id, domain->id, UUID_SIZE);
   manifest_set (&d->storage_domain_name, domain->name);
   memcpy (d->volume_id, w->layer->volume, UUID_SIZE);

@@ -291,7 +291,7 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
     return -1;
   phase_stop (PHASE_T0);
   if (remote_open_read (lane->remote, &layers->open, opened, f) == 0)
-    return 0;
+    return layers_check (layers, opened, f);
   /* A process that writes into a frozen volume: the snapshot is a lie. */
   if (f->code == FAULT_BUSY && f->err == ETXTBSY)
     j->hold = true;

@@ -12,16 +12,19 @@
 #include "job/plan.h"
 #include "job/quota.h"
 #include "job/tag.h"
+#include "job/volgroup.h"
 #include "job/template_store.h"
 #include "repo/manifest.h"
 #include "repo/point.h"
 #include "repo/reader.h"
 #include "tests/unit/unit.h"
+#include "wire/group.h"
 
 #define CENTER "00000000-0000-0000-0000-0000000000c1"
 #define CLUSTER "00000000-0000-0000-0000-0000000000c2"
 #define DOMAIN_FILE "00000000-0000-0000-0000-0000000000d1"
 #define DOMAIN_BLOCK "00000000-0000-0000-0000-0000000000d2"
+#define DOMAIN_BARE "00000000-0000-0000-0000-0000000000d4"
 #define DOMAIN_DOWN "00000000-0000-0000-0000-0000000000d3"
 #define HOST_SPM "00000000-0000-0000-0000-000000000001"
 #define HOST_TWO "00000000-0000-0000-0000-000000000002"
@@ -31,6 +34,7 @@ static struct cluster cluster_items[] = {
   { .id = CLUSTER, .name = (char *)"Default", .center_id = CENTER },
 };
 static struct cluster_list clusters = { cluster_items, 1 };
+static char *luns[] = { (char *)"360014055f1a2b3c4", (char *)"3600b" };
 static struct domain domain_items[] = {
   { .id = DOMAIN_FILE,
     .name = (char *)"files",
@@ -40,6 +44,15 @@ static struct domain domain_items[] = {
   { .id = DOMAIN_BLOCK,
     .name = (char *)"blocks",
     .kind = DOMAIN_ISCSI,
+    .format = 5,
+    .status = "active",
+    .luns = luns,
+    .lun_count = 2,
+    .center_id = CENTER },
+  { .id = DOMAIN_BARE,
+    .name = (char *)"bare",
+    .kind = DOMAIN_FCP,
+    .format = 5,
     .status = "active",
     .center_id = CENTER },
   { .id = DOMAIN_DOWN,
@@ -48,7 +61,7 @@ static struct domain domain_items[] = {
     .status = "maintenance",
     .center_id = CENTER },
 };
-static struct domain_list domains = { domain_items, 3 };
+static struct domain_list domains = { domain_items, 4 };
 static struct host host_items[] = {
   { .id = HOST_SPM,
     .name = (char *)"h1",
@@ -128,8 +141,10 @@ test_disks (void **state)
     { "shareable", "", false, "" },
     { "inactive", "", false,
       "not plugged while the VM runs: it has no part in the snapshot" },
-    { "domain", DOMAIN_BLOCK, false,
-      "storage domain blocks is of type iscsi, which is not supported" },
+    { "domain", DOMAIN_BLOCK, true, "full: no point yet" },
+    { "domain", DOMAIN_BARE, false,
+      "storage domain bare (fcp): the engine tells none of its LUNs: the user "
+      "needs an administrator's role" },
     { "domain", DOMAIN_DOWN, false, "storage domain down is maintenance" },
     { "domain", HOST_TWO, false, "its storage domain is not known" },
     { "snapshot", HOST_TWO, true, "full: no point yet" },
@@ -166,6 +181,73 @@ test_disks (void **state)
       assert_string_equal (p.disks[0].reason, rows[i].reason);
     plan_reset (&p);
   }
+}
+
+static void
+test_volgroup (void **state)
+{
+  static char *odd[] = { (char *)"360a", (char *)"../x" };
+  static char *many[DOMAIN_LUNS_MAX + 1];
+  static const struct {
+    enum domain_kind kind;
+    unsigned format;
+    char **luns;
+    size_t count;
+    const char *refusal;
+  } rows[] = {
+    { DOMAIN_ISCSI, 5, luns, 2, NULL },
+    { DOMAIN_FCP, 3, luns, 1, NULL },
+    { DOMAIN_ISCSI, 2, luns, 2, "its format is not v3, v4 or v5" },
+    { DOMAIN_ISCSI, 6, luns, 2, "its format is not v3, v4 or v5" },
+    { DOMAIN_ISCSI, 0, luns, 2, "its format is not v3, v4 or v5" },
+    { DOMAIN_ISCSI, 5, odd, 2,
+      "the id of one of its LUNs cannot be a name of multipath" },
+    { DOMAIN_ISCSI, 5, many, DOMAIN_LUNS_MAX + 1, "it has more than 128 LUNs" },
+    { DOMAIN_NFS, 0, NULL, 0, NULL },
+    { DOMAIN_OTHER, 5, luns, 2, "a host has no volumes of its type" },
+  };
+  static const struct {
+    uint64_t told;
+    uint64_t found;
+    bool fits;
+  } sizes[] = {
+    { VOLGROUP_EXTENT, VOLGROUP_EXTENT, true },
+    { VOLGROUP_EXTENT, 2 * VOLGROUP_EXTENT, false },
+    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 512, true },
+    { VOLGROUP_EXTENT + 512, 2 * VOLGROUP_EXTENT, true },
+    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT, false },
+    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 4096, false },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (many); i++)
+    many[i] = luns[0];
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    struct domain d = { .kind = rows[i].kind,
+                        .format = rows[i].format,
+                        .center_id = CENTER,
+                        .luns = rows[i].luns,
+                        .lun_count = rows[i].count };
+    const char *why = volgroup_refusal (&d);
+    struct group_spec g;
+
+    if (rows[i].refusal != NULL) {
+      assert_string_equal (why, rows[i].refusal);
+      continue;
+    }
+    assert_null (why);
+    if (!domain_is_block (&d))
+      continue;
+    volgroup_fill (&d, &g);
+    assert_int_equal (g.version, rows[i].format);
+    assert_int_equal (g.lun_count, rows[i].count);
+    assert_string_equal (g.pool, CENTER);
+    assert_string_equal (g.luns[rows[i].count - 1].id, luns[rows[i].count - 1]);
+    group_reset (&g);
+  }
+  for (size_t i = 0; i < COUNT_OF (sizes); i++)
+    assert_int_equal (volgroup_size_fits (sizes[i].told, sizes[i].found),
+                      sizes[i].fits);
 }
 
 static void
@@ -260,8 +342,10 @@ test_increment (void **state)
   (void)state;
   for (size_t i = 0; i < COUNT_OF (rows); i++) {
     const char *what = rows[i].what;
-    struct manifest_disk saved
-        = { .id = DISK_ID, .alias = (char *)"d", .virtual_size = GIB };
+    struct manifest_disk saved = { .id = DISK_ID,
+                                   .alias = (char *)"d",
+                                   .virtual_size = GIB + 4096,
+                                   .provisioned_size = GIB };
     struct manifest m
         = { .engine_id = (char *)HOST_SPM, .disks = &saved, .disk_count = 1 };
     struct point point = { .name = "20261120T010000Z", .manifest = &m };
@@ -424,9 +508,10 @@ int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_disks),     cmocka_unit_test (test_vms),
-    cmocka_unit_test (test_increment), cmocka_unit_test (test_quota),
-    cmocka_unit_test (test_tag),       cmocka_unit_test (test_template),
+    cmocka_unit_test (test_disks),    cmocka_unit_test (test_volgroup),
+    cmocka_unit_test (test_vms),      cmocka_unit_test (test_increment),
+    cmocka_unit_test (test_quota),    cmocka_unit_test (test_tag),
+    cmocka_unit_test (test_template),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

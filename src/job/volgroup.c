@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <string.h>
+
+#include "base/xmem.h"
+#include "engine/domain.h"
+#include "job/volgroup.h"
+#include "wire/group.h"
+
+_Static_assert(DOMAIN_LUNS_MAX == GROUP_LUNS_MAX, "what is told can be sent");
+
+const char *
+volgroup_refusal (const struct domain *domain)
+{
+  if (domain_is_file (domain))
+    return NULL;
+  if (!domain_is_block (domain))
+    return "a host has no volumes of its type";
+  if (domain->format < GROUP_VERSION_MIN || domain->format > GROUP_VERSION_MAX)
+    return "its format is not v3, v4 or v5";
+  if (domain->lun_count == 0)
+    return "the engine tells none of its LUNs: the user needs an "
+           "administrator's role";
+  if (domain->lun_count > GROUP_LUNS_MAX)
+    return "it has more than 128 LUNs";
+  for (size_t i = 0; i < domain->lun_count; i++) {
+    if (!group_lun_valid (domain->luns[i]))
+      return "the id of one of its LUNs cannot be a name of multipath";
+  }
+  return NULL;
+}
+
+void
+volgroup_fill (const struct domain *domain, struct group_spec *out)
+{
+  *out = (struct group_spec){ .version = (uint8_t)domain->format,
+                              .lun_count = (uint32_t)domain->lun_count };
+  memcpy (out->pool, domain->center_id, sizeof out->pool);
+  out->luns = xcalloc (domain->lun_count, sizeof *out->luns);
+  for (size_t i = 0; i < domain->lun_count; i++)
+    memcpy (out->luns[i].id, domain->luns[i], strlen (domain->luns[i]) + 1);
+}
+
+bool
+volgroup_size_fits (uint64_t told, uint64_t found)
+{
+  uint64_t rest = told % VOLGROUP_EXTENT;
+
+  return found == told || (rest != 0 && found == told - rest + VOLGROUP_EXTENT);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pure: what a helper must be told of a storage domain on block devices, and
+   what vdsm's extents do to sizes. */
+#ifndef VOLGROUP_H
+#define VOLGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct domain;
+struct group_spec;
+
+#define VOLGROUP_EXTENT (UINT64_C (128) << 20) /* of vdsm's volume groups */
+
+/* Why a helper on a host that has DOMAIN connected could not use it; NULL when
+   it can.  Files are as right as blocks; the status is not looked at. */
+const char *volgroup_refusal (const struct domain *domain);
+/* OUT, which group_reset frees, for a block domain without a refusal. */
+void volgroup_fill (const struct domain *domain, struct group_spec *out);
+/* Can a volume of FOUND bytes be that of which the engine says TOLD?  vdsm
+   makes the capacity of a raw one that of its logical volume, and tells the
+   engine or not, by its version. */
+bool volgroup_size_fits (uint64_t told, uint64_t found);
+
+#endif /* VOLGROUP_H */
