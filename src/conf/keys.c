@@ -82,6 +82,7 @@ static const struct key ssh_keys[] = {
   { "helper_path", KIND_PATH, SSH (helper_path), 0, 0, NULL },
   { "connect_timeout", KIND_COUNT, SSH (connect_timeout_s), 1, 600, NULL },
   { "stall_timeout", KIND_COUNT, SSH (stall_timeout_s), 5, 86400, NULL },
+  { "answer_timeout", KIND_COUNT, SSH (answer_timeout_s), 5, 86400, NULL },
   { "heartbeat", KIND_COUNT, SSH (heartbeat_s), 5, 600, NULL },
 };
 

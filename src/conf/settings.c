@@ -31,6 +31,7 @@ settings_new (const char *path)
   s->ssh.user = xstrdup ("root");
   s->ssh.connect_timeout_s = 20;
   s->ssh.stall_timeout_s = 120;
+  s->ssh.answer_timeout_s = 600;
   s->ssh.heartbeat_s = 30;
   s->snapshot.merges_per_domain = 2;
   s->transfer.streams = 2;

@@ -51,8 +51,9 @@ struct settings_ssh {
   bool sudo;
   char *helper_path; /* on the host; NULL: the helper is pushed */
   unsigned connect_timeout_s;
-  unsigned stall_timeout_s; /* a stream without a byte is given up */
-  unsigned heartbeat_s;     /* the helper ends when it hears nothing */
+  unsigned stall_timeout_s;  /* a stream without a byte is given up */
+  unsigned answer_timeout_s; /* a living helper without an answer, too */
+  unsigned heartbeat_s;      /* the helper ends when it hears nothing */
 };
 
 /* One entry of hosts: what differs from ssh for that host. */

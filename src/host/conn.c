@@ -44,6 +44,7 @@ struct conn {
   char *user;
   char *key_file;
   uint64_t stall_ms;
+  uint64_t answer_ms;
   ssh_session session;
   ssh_event event;
   struct gulp *gulp; /* once authenticated */
@@ -76,6 +77,12 @@ uint64_t
 conn_stall_ms (const struct conn *c)
 {
   return c->stall_ms;
+}
+
+uint64_t
+conn_answer_ms (const struct conn *c)
+{
+  return c->answer_ms;
 }
 
 const char *
@@ -419,6 +426,7 @@ conn_open (const struct conn_params *params, struct conn **conn,
   unsigned connect_s
       = params->connect_s > 0 ? params->connect_s : CONN_CONNECT_S;
   unsigned stall_s = params->stall_s > 0 ? params->stall_s : CONN_STALL_S;
+  unsigned answer_s = params->answer_s > 0 ? params->answer_s : CONN_ANSWER_S;
   uint64_t deadline = stamp_mono_ms () + (uint64_t)connect_s * 1000;
   struct conn *c;
   ssh_key key;
@@ -433,6 +441,7 @@ conn_open (const struct conn_params *params, struct conn **conn,
   c->user = xstrdup (params->user != NULL ? params->user : "root");
   c->key_file = xstrdup (params->key_file);
   c->stall_ms = (uint64_t)stall_s * 1000;
+  c->answer_ms = (uint64_t)answer_s * 1000;
   if (connect_pinned (c, params, deadline, f) < 0
       || authenticate (c, key, deadline, f) < 0)
     goto err0;

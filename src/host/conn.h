@@ -22,6 +22,7 @@ struct fault;
 
 #define CONN_CONNECT_S 20
 #define CONN_STALL_S 120
+#define CONN_ANSWER_S 600
 
 struct conn_params {
   const char *name;     /* of the host, for messages */
@@ -34,6 +35,8 @@ struct conn_params {
   size_t hostkey_count;
   unsigned connect_s;  /* until authenticated; 0 = CONN_CONNECT_S */
   unsigned stall_s;    /* no byte for so long = FAULT_NET; 0 = CONN_STALL_S */
+  unsigned answer_s;   /* no answer of a living helper for so long = FAULT_NET;
+                          0 = CONN_ANSWER_S */
   const char *ciphers; /* NULL = AES-GCM first */
 };
 
@@ -48,6 +51,7 @@ CLEANUP_DEFINE (conn_close, struct conn);
 const char *conn_name (const struct conn *c);
 const char *conn_user (const struct conn *c);
 uint64_t conn_stall_ms (const struct conn *c);
+uint64_t conn_answer_ms (const struct conn *c);
 /* The cipher that was agreed on ("aes128-gcm@openssh.com"). */
 const char *conn_cipher (const struct conn *c);
 /* False after an error that broke the connection. */

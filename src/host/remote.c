@@ -38,9 +38,9 @@ struct remote {
   bool lz4;
   struct msg_welcome welcome;
   uint32_t last_id;
-  char *report; /* of the last CLOSED; NULL before the first */
+  char *report; /* of the last close; NULL = nothing */
 
-  uint64_t disk_size; /* of the last OPEN_READ */
+  uint64_t disk_size; /* that is open for reading; 0 = none */
   struct reading readings[REMOTE_OUTSTANDING_MAX];
   unsigned outstanding;
 
@@ -237,6 +237,10 @@ remote_close_volume (struct remote *r, struct fault *f)
   struct msg_closed answer = { 0 };
   struct buf in;
 
+  free (r->report);
+  r->report = NULL;
+  if (r->disk_size == 0 && r->write_id == 0)
+    return 0;
   r->disk_size = 0;
   if (call (r, FRAME_CLOSE, FRAME_CLOSED, &in, f) < 0)
     return -1;
@@ -245,7 +249,6 @@ remote_close_volume (struct remote *r, struct fault *f)
     msg_closed_reset (&answer);
     return talk_dead (&r->t);
   }
-  free (r->report);
   r->report = answer.report;
   return 0;
 }

@@ -126,7 +126,7 @@ int remote_check (struct remote *r, uint64_t offset, uint64_t length,
 int remote_seal (struct remote *r, const void *data, size_t size,
                  char **identity, struct fault *f);
 
-/* Close what is open; another volume may be opened after it. */
+/* Close what is open, if anything is; another volume may be opened after it. */
 int remote_close_volume (struct remote *r, struct fault *f);
 /* What the last remote_close_volume told of logical volumes, as in struct
    msg_closed; "" when there was nothing.  Borrowed until the next one. */

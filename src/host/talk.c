@@ -241,16 +241,38 @@ check_alive (struct talk *t, struct fault *f)
   return 0;
 }
 
+/* A helper whose threads wait for storage in vain still answers PING. */
+static int
+check_answer (struct talk *t, uint64_t begin_ms, struct fault *f)
+{
+  uint64_t waited = stamp_mono_ms () - begin_ms;
+
+  if (waited < conn_answer_ms (t->c))
+    return 0;
+  conn_kill (t->c);
+  fault_set (f, FAULT_NET, 0,
+             "host %s: the helper lives but gave no answer for %u seconds; "
+             "the storage of the host hangs, or ssh.answer_timeout is too "
+             "short for it",
+             conn_name (t->c), (unsigned)(waited / 1000));
+  return talk_dead (t);
+}
+
 int
 talk_next (struct talk *t, struct fault *f)
 {
+  uint64_t begin = stamp_mono_ms ();
+
   t->frame.id = 0;
-  do {
+  for (;;) {
     if (check_alive (t, f) < 0 || talk_beat (t, f) < 0
         || fill (t, t->head, FRAME_HEADER, f) < 0 || take_frame (t, f) < 0)
       return -1;
-  } while (t->frame.type == FRAME_PONG);
-  return 0;
+    if (t->frame.type != FRAME_PONG)
+      return 0;
+    if (check_answer (t, begin, f) < 0)
+      return -1;
+  }
 }
 
 int

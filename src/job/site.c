@@ -188,6 +188,7 @@ site_connect (struct site *site, const struct host *host, struct conn **conn,
   params.key_file = s->ssh.key_file;
   params.connect_s = s->ssh.connect_timeout_s;
   params.stall_s = s->ssh.stall_timeout_s;
+  params.answer_s = s->ssh.answer_timeout_s;
   return pool_get (site->pool, &params, conn, f);
 }
 

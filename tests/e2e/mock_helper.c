@@ -4,7 +4,7 @@
 
      good            a disk of 3 spans and a tail: data, zeros, LZ4
      bad-digest bad-check bad-magic wrong-id outside overlong short-count
-     fault-read fault-session silent die exit noise */
+     fault-read fault-session silent mute die exit noise */
 #include <config.h>
 
 #include <libgen.h>
@@ -157,6 +157,8 @@ sent (struct buf *in, struct buf *out)
       continue;
     exit (FAULT_NET);
   }
+  if (is ("mute"))
+    return;
   if (is ("die"))
     kill (getpid (), SIGKILL);
   if (is ("exit")) {

@@ -325,6 +325,8 @@ expect 7 p start "$mock" exit
 says "status 7: mock: no more"
 expect 6 p -s 3 start "$mock" silent 1
 says "nothing came for 3 seconds"
+expect 6 p -s 30 -A 2 start "$mock" mute 1
+says "the helper lives but gave no answer for"
 clean_host
 expect 3 p start "$WORK/no-helper"
 says "$WORK/no-helper"

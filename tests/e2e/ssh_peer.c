@@ -293,7 +293,7 @@ main (int argc, char **argv)
   uint64_t begin = stamp_mono_ms ();
   int opt;
 
-  while ((opt = getopt (argc, argv, "+a:p:u:k:H:t:s:c:S")) != -1) {
+  while ((opt = getopt (argc, argv, "+a:p:u:k:H:t:s:A:c:S")) != -1) {
     switch (opt) {
     case 'a':
       params.address = optarg;
@@ -316,6 +316,9 @@ main (int argc, char **argv)
       break;
     case 's':
       params.stall_s = (unsigned)atoi (optarg);
+      break;
+    case 'A':
+      params.answer_s = (unsigned)atoi (optarg);
       break;
     case 'c':
       params.ciphers = optarg;

@@ -289,7 +289,8 @@ def raw(b):
 
 def several(b):
     disks = [
-        b.disk('db_system', 'data_one', 80 * MIB, 'cow', 121, share=0.2),
+        # Enough data for two streams; the next disks need one.
+        b.disk('db_system', 'data_one', 80 * MIB, 'cow', 121, share=0.6),
         b.disk('db_data', 'data_two', 48 * MIB, 'raw', 122, share=0.3),
         b.disk('db_log', 'data_two', 33 * MIB, 'cow', 123, share=0.3),
     ]
