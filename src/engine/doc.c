@@ -428,3 +428,24 @@ doc_put_text (struct buf *b, const char *text)
       buf_put_u8 (b, c);
   }
 }
+
+void
+doc_put_element (struct buf *b, const char *name, const char *text)
+{
+  if (text == NULL)
+    return;
+  buf_printf (b, "<%s>", name);
+  doc_put_text (b, text);
+  buf_printf (b, "</%s>", name);
+}
+
+char *
+doc_take_body (struct buf *b, struct fault *f)
+{
+  buf_put_u8 (b, 0);
+  if (!buf_bad (b))
+    return (char *)b->data;
+  buf_reset (b);
+  fault_set (f, FAULT_INTERNAL, 0, "the request is too large");
+  return NULL;
+}

@@ -79,5 +79,10 @@ int doc_print (const struct doc *doc, char **text, struct fault *f);
 /* Append TEXT escaped for element content; what XML 1.0 cannot hold becomes
    '?'. */
 void doc_put_text (struct buf *b, const char *text);
+/* Append <NAME>TEXT</NAME>; nothing when TEXT is NULL. */
+void doc_put_element (struct buf *b, const char *name, const char *text);
+/* What was put into B as a string that the caller frees; NULL with
+   FAULT_INTERNAL when it did not fit. */
+char *doc_take_body (struct buf *b, struct fault *f);
 
 #endif /* ENGINE_DOC_H */

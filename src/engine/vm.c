@@ -20,7 +20,6 @@
 #define VM_CREATE_S 3600
 #define VM_DELETE_S 3600
 #define VM_START_S 900
-#define VM_ATTACH_S 600
 #define VM_DOWN_LOOKS 5
 #define VM_STAYS_LOOKS 3
 #define VM_BODY_MAX (OVF_SIZE_MAX * 5u) /* escaped */
@@ -313,28 +312,6 @@ vm_thaw (struct engine *engine, const char *vm_id, struct fault *f)
   return 0;
 }
 
-/* B with its NUL as a string that the caller frees. */
-static char *
-body_of (struct buf *b, struct fault *f)
-{
-  buf_put_u8 (b, 0);
-  if (!buf_bad (b))
-    return (char *)b->data;
-  buf_reset (b);
-  fault_set (f, FAULT_INTERNAL, 0, "the request is too large");
-  return NULL;
-}
-
-static void
-put_element (struct buf *b, const char *name, const char *text)
-{
-  if (text == NULL)
-    return;
-  buf_printf (b, "<%s>", name);
-  doc_put_text (b, text);
-  buf_printf (b, "</%s>", name);
-}
-
 /* A VM that is looked for by its description. */
 struct wanted {
   const char *description;
@@ -375,15 +352,15 @@ create_body (const struct vm_create *c, struct fault *f)
   }
   buf_init (&b, VM_BODY_MAX);
   buf_printf (&b, "<vm>");
-  put_element (&b, "name", c->name);
-  put_element (&b, "description", c->description);
+  doc_put_element (&b, "name", c->name);
+  doc_put_element (&b, "description", c->description);
   buf_printf (&b, "<cluster id=\"%s\"/><initialization>", c->cluster_id);
   if (c->regenerate_ids)
     buf_printf (&b, "<regenerate_ids>true</regenerate_ids>");
   buf_printf (&b, "<configuration><type>ovf</type>");
-  put_element (&b, "data", c->ovf);
+  doc_put_element (&b, "data", c->ovf);
   buf_printf (&b, "</configuration></initialization></vm>");
-  return body_of (&b, f);
+  return doc_take_body (&b, f);
 }
 
 static int
@@ -467,151 +444,16 @@ vm_update (struct engine *engine, const char *vm_id,
     return -1;
   buf_init (&b, VM_BODY_MAX);
   buf_printf (&b, "<vm>");
-  put_element (&b, "name", update->name);
-  put_element (&b, "description", update->description);
-  put_element (&b, "comment", update->comment);
+  doc_put_element (&b, "name", update->name);
+  doc_put_element (&b, "description", update->description);
+  doc_put_element (&b, "comment", update->comment);
   buf_printf (&b, "</vm>");
-  body = body_of (&b, f);
+  body = doc_take_body (&b, f);
   if (body == NULL)
     return -1;
   change.body = body;
   if (change_make (engine, &change, correlation, NULL, f) < 0)
     return fault_prefix (f, "change VM %s", vm_id);
-  return 0;
-}
-
-/* Which attachment is looked for, and how it is. */
-struct attachment {
-  const char *vm_id;
-  const char *disk_id;
-  bool active;
-};
-
-/* change.look */
-static int
-look_for_attachment (struct engine *engine, void *opaque, bool *found,
-                     struct fault *f)
-{
-  struct attachment *a = opaque;
-  CLEANUP (doc_free) struct doc *doc = NULL;
-  struct fault now = FAULT_INIT;
-
-  *found = false;
-  if (call_get_at (engine, "vms/%/diskattachments/%", a->vm_id, a->disk_id,
-                   &doc, &now)
-      < 0)
-    return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
-  *found = true;
-  a->active = doc_bool (doc_root (doc), "active", false);
-  return 0;
-}
-
-static int
-wait_attached (struct engine *engine, struct attachment *a, bool active,
-               struct fault *f)
-{
-  struct pace pace;
-  bool found;
-
-  pace_start (&pace, engine, VM_ATTACH_S);
-  for (;;) {
-    if (look_for_attachment (engine, a, &found, f) < 0)
-      return -1;
-    if (found && a->active == active)
-      return 0;
-    if (pace_over (&pace))
-      return fault_set (f, FAULT_REMOTE, 0, "after %u s it is %s", VM_ATTACH_S,
-                        !found ? "not attached"
-                               : (active ? "not active" : "active"));
-    if (pace_sleep (&pace, f) < 0)
-      return -1;
-  }
-}
-
-int
-vm_attach_disk (struct engine *engine, const char *vm_id,
-                const struct vm_disk *attach, struct fault *f)
-{
-  struct attachment a = { .vm_id = vm_id, .disk_id = attach->disk.id };
-  CLEANUP_FREE char *path = call_path ("vms/%/diskattachments", vm_id, NULL, f);
-  CLEANUP_FREE char *body = NULL;
-  struct change change = {
-    .method = "POST", .path = path, .look = look_for_attachment, .opaque = &a
-  };
-  char correlation[TASK_CORRELATION_SIZE];
-  struct buf b;
-
-  if (path == NULL)
-    return -1;
-  buf_init (&b, VM_BODY_MAX);
-  buf_printf (&b,
-              "<disk_attachment><active>%s</active><bootable>%s</bootable>"
-              "<pass_discard>%s</pass_discard><read_only>%s</read_only>",
-              attach->active ? "true" : "false",
-              attach->bootable ? "true" : "false",
-              attach->pass_discard ? "true" : "false",
-              attach->read_only ? "true" : "false");
-  put_element (&b, "interface", attach->interface);
-  buf_printf (&b, "<disk id=\"%s\"/></disk_attachment>", attach->disk.id);
-  body = body_of (&b, f);
-  if (body == NULL)
-    return -1;
-  change.body = body;
-  if (change_make (engine, &change, correlation, NULL, f) < 0
-      || task_wait (engine, correlation, VM_ATTACH_S, f) < 0
-      || wait_attached (engine, &a, attach->active, f) < 0)
-    return fault_prefix (f, "attach disk %s to VM %s", attach->disk.id, vm_id);
-  return 0;
-}
-
-int
-vm_update_disk (struct engine *engine, const char *vm_id, const char *disk_id,
-                const char *description, struct fault *f)
-{
-  CLEANUP_FREE char *path
-      = call_path ("vms/%/diskattachments/%", vm_id, disk_id, f);
-  CLEANUP (disk_free) struct disk *disk = NULL;
-  CLEANUP_FREE char *body = NULL;
-  struct change change = { .method = "PUT", .path = path };
-  char correlation[TASK_CORRELATION_SIZE];
-  struct buf b;
-
-  if (path == NULL)
-    return -1;
-  buf_init (&b, VM_BODY_MAX);
-  buf_printf (&b, "<disk_attachment><disk>");
-  put_element (&b, "description", description);
-  buf_printf (&b, "</disk></disk_attachment>");
-  body = body_of (&b, f);
-  if (body == NULL)
-    return -1;
-  change.body = body;
-  if (change_make (engine, &change, correlation, NULL, f) < 0
-      || task_wait (engine, correlation, VM_ATTACH_S, f) < 0
-      || disk_wait_ok (engine, disk_id, VM_ATTACH_S, &disk, f) < 0)
-    return fault_prefix (f, "describe disk %s", disk_id);
-  if (strcmp (disk->description, description) != 0)
-    return fault_set (f, FAULT_REMOTE, 0,
-                      "describe disk %s: the engine kept \"%s\"", disk_id,
-                      disk->description);
-  return 0;
-}
-
-int
-vm_detach_disk (struct engine *engine, const char *vm_id, const char *disk_id,
-                struct fault *f)
-{
-  CLEANUP_FREE char *path = call_path (
-      "vms/%/diskattachments/%?detach_only=true", vm_id, disk_id, f);
-  struct change change
-      = { .method = "DELETE", .path = path, .gone_is_done = true };
-  char correlation[TASK_CORRELATION_SIZE];
-
-  if (path == NULL)
-    return -1;
-  if (change_make (engine, &change, correlation, NULL, f) < 0
-      || task_wait (engine, correlation, VM_ATTACH_S, f) < 0)
-    return fault_prefix (f, "detach disk %s from VM %s", disk_id, vm_id);
   return 0;
 }
 

@@ -126,10 +126,21 @@ int vm_update (struct engine *engine, const char *vm_id,
 int vm_update_disk (struct engine *engine, const char *vm_id,
                     const char *disk_id, const char *description,
                     struct fault *f);
-/* Attach attach->disk.id as the other members say and check that it is. */
+/* How a disk is attached now. */
+struct vm_attachment {
+  bool there;
+  bool active;
+  char snapshot_id[UUID_SIZE]; /* "": the disk, or the engine does not say */
+};
+int vm_look_attachment (struct engine *engine, const char *vm_id,
+                        const char *disk_id, struct vm_attachment *out,
+                        struct fault *f);
+/* Attach attach->disk.id as the other members say and check that it is.  With
+   attach->snapshot_id, what that snapshot of another VM's disk holds. */
 int vm_attach_disk (struct engine *engine, const char *vm_id,
                     const struct vm_disk *attach, struct fault *f);
-/* Detach; the disk stays. */
+/* Detach and wait until it is; the disk stays, and a snapshot of it does.  Not
+   attached is success. */
 int vm_detach_disk (struct engine *engine, const char *vm_id,
                     const char *disk_id, struct fault *f);
 /* Remove the VM, keep its disks, wait until it is gone.  Absent already is
