@@ -35,13 +35,13 @@
 #include "host/pool.h"
 #include "host/remote.h"
 #include "job/base.h"
-#include "job/journal.h"
 #include "job/layers.h"
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/plan.h"
 #include "job/record.h"
 #include "job/settle.h"
+#include "job/shot.h"
 #include "job/site.h"
 #include "job/stream.h"
 #include "job/template_store.h"
@@ -72,9 +72,7 @@ struct vmjob {
   char *note;    /* VMJOB_NOTE_MAX */
   struct vm *vm; /* asked again under the lease */
   struct lease *lease;
-  struct snapshot *snapshot;
-  unsigned intention; /* of the journal; 0: none */
-  bool hold;          /* the snapshot must stay */
+  struct shot shot;
   uint64_t last_event;
   struct draft *draft;
   struct manifest *manifest;
@@ -129,55 +127,32 @@ refresh (struct vmjob *j, struct fault *f)
   return 0;
 }
 
-static int
-take_snapshot (struct vmjob *j, char *correlation, struct fault *f)
+/* The disks of the plan that are taken; the caller frees the array. */
+static const char **
+taken_ids (const struct vmjob *j, size_t *count)
 {
-  CLEANUP_FREE const char **ids = xcalloc (j->plan->disk_count, sizeof *ids);
-  CLEANUP_FREE char *description
-      = xasprintf ("%s backup by chainlift", j->site->tag);
-  struct snapshot_create create = {
-    .vm_id = j->vm->id,
-    .description = description,
-    .disk_ids = ids,
-  };
+  const char **ids = xcalloc (j->plan->disk_count, sizeof *ids);
 
+  *count = 0;
   for (size_t i = 0; i < j->plan->disk_count; i++) {
     if (j->plan->disks[i].take)
-      ids[create.disk_count++] = j->plan->disks[i].disk->disk.id;
+      ids[(*count)++] = j->plan->disks[i].disk->disk.id;
   }
-  if (lease_check (j->lease, f) < 0
-      || journal_intend (j->site->journal, "snapshot", j->vm->id, NULL,
-                         description, &j->intention, f)
-             < 0)
-    return -1;
-  phase_stop (PHASE_SNAPSHOT);
-  if (snapshot_create (j->site->engine, &create, correlation, &j->snapshot, f)
-      < 0)
-    return -1;
-  phase_stop (PHASE_SNAPSHOT);
-  return journal_exists (j->site->journal, j->intention, j->snapshot->id, f);
+  return ids;
 }
 
 static int
 snapshot_phase (struct vmjob *j, struct fault *f)
 {
-  char correlation[TASK_CORRELATION_SIZE] = "";
-  struct snapshot *made = NULL;
-  int rc;
+  size_t count;
+  CLEANUP_FREE const char **ids = taken_ids (j, &count);
+  const struct snapshot *made;
 
   enter (j, PHASE_SNAPSHOT, "");
-  rc = take_snapshot (j, correlation, f);
-  if (rc == 0) {
-    rc = snapshot_wait (j->site->engine, j->vm->id, j->snapshot->id,
-                        correlation, SNAPSHOT_CREATE_S, &made, f);
-    /* It exists, but an event says that it is none. */
-    if (rc < 0 && f->code == FAULT_REMOTE)
-      j->hold = true;
-  }
-  if (rc < 0)
+  j->shot.vm = j->vm;
+  if (shot_take (&j->shot, ids, count, f) < 0)
     return -1;
-  snapshot_free (j->snapshot);
-  j->snapshot = made;
+  made = j->shot.snapshot;
   snprintf (j->manifest->snapshot_id, sizeof j->manifest->snapshot_id, "%s",
             made->id);
   stamp_format (made->date, j->manifest->snapshot_date);
@@ -190,10 +165,10 @@ config_phase (struct vmjob *j, struct fault *f)
   CLEANUP_FREE char *ovf = NULL;
 
   enter (j, PHASE_CONFIG, "");
-  if (snapshot_get_ovf (j->site->engine, j->vm->id, j->snapshot->id, &ovf, f)
+  if (snapshot_get_ovf (j->site->engine, j->vm->id, j->shot.snapshot->id, &ovf, f)
       < 0)
     return -1;
-  if (draft_begin (j->site->place, j->lease, j->snapshot->date, j->site->run_id,
+  if (draft_begin (j->site->place, j->lease, j->shot.snapshot->date, j->site->run_id,
                    &j->draft, f)
       < 0)
     return -1;
@@ -219,7 +194,7 @@ choose (struct vmjob *j, struct fault *f)
 static int
 get_layers (struct vmjob *j, size_t index, struct layers **out, struct fault *f)
 {
-  return layers_get (j->site->engine, j->vm, j->snapshot->id,
+  return layers_get (j->site->engine, j->vm, j->shot.snapshot->id,
                      j->choices[index].since ? j->base->snapshot->id : NULL,
                      &j->plan->disks[index], out, f);
 }
@@ -294,7 +269,7 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
     return layers_check (layers, opened, f);
   /* A process that writes into a frozen volume: the snapshot is a lie. */
   if (f->code == FAULT_BUSY && f->err == ETXTBSY)
-    j->hold = true;
+    j->shot.hold = true;
   return site_explain (j->site, j->plan->host, f);
 }
 
@@ -526,87 +501,6 @@ run_phases (struct vmjob *j, struct fault *f)
   return publish_phase (j, f);
 }
 
-/* Is S the one of this run?  Its description may have been edited, and a wish
-   may have come true without our knowing its id. */
-static bool
-is_mine (const struct vmjob *j, const struct snapshot *s)
-{
-  return strcmp (s->type, "active") != 0
-         && (strncmp (s->description, j->site->tag, strlen (j->site->tag)) == 0
-             || (j->snapshot != NULL && strcmp (s->id, j->snapshot->id) == 0));
-}
-
-/* Our snapshot, if there is one: the engine may have rolled it back, somebody
-   may have removed it, or its VM. */
-static int
-find_snapshot (struct vmjob *j, char id[static UUID_SIZE], struct fault *f)
-{
-  CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
-  struct fault now = FAULT_INIT;
-
-  id[0] = '\0';
-  if (snapshot_list (j->site->engine, j->vm->id, &list, &now) < 0)
-    return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
-  for (size_t i = 0; i < list->count; i++) {
-    if (is_mine (j, &list->items[i]))
-      memcpy (id, list->items[i].id, UUID_SIZE);
-  }
-  return 0;
-}
-
-static int
-hold_snapshot (struct vmjob *j, const char *id, struct fault *f)
-{
-  unsigned number;
-
-  snprintf (j->note, VMJOB_NOTE_MAX,
-            "snapshot %s is left in place, because qemu may still write into "
-            "its volume: shut the VM down, start it again, remove the "
-            "snapshot in the engine",
-            id);
-  return journal_intend (j->site->journal, SETTLE_HOLD, j->vm->id, id,
-                         "a writer was seen", &number, f);
-}
-
-/* The snapshot stays, the one that was kept before goes. */
-static int
-keep_snapshot (struct vmjob *j, struct fault *f)
-{
-  struct fault why = FAULT_INIT;
-  int rc = lease_check (j->lease, &why);
-
-  if (rc == 0)
-    rc = settle_vm (j->site, j->vm, &why);
-  phase_stop (PHASE_RELEASE);
-  if (journal_settle (j->site->journal, j->intention, f) < 0)
-    return -1;
-  return rc < 0 ? fault_copy (f, &why) : 0;
-}
-
-static int
-remove_snapshot (struct vmjob *j, struct fault *f)
-{
-  char id[UUID_SIZE];
-
-  if (j->intention == 0)
-    return 0;
-  if (j->published && j->site->settings->snapshot.keep)
-    return keep_snapshot (j, f);
-  if (find_snapshot (j, id, f) < 0)
-    return -1;
-  if (id[0] != '\0') {
-    if (j->hold)
-      return hold_snapshot (j, id, f);
-    if (lease_check (j->lease, f) < 0
-        || snapshot_delete (j->site->engine, j->vm->id, id, SNAPSHOT_DELETE_S,
-                            f)
-               < 0)
-      return -1;
-  }
-  phase_stop (PHASE_RELEASE);
-  return journal_settle (j->site->journal, j->intention, f);
-}
-
 /* Whatever happened: nothing of ours stays, or it is told.  Not stopped by
    the user's wish to stop. */
 static void
@@ -617,7 +511,8 @@ release (struct vmjob *j)
   enter (j, PHASE_RELEASE, "");
   cancel_shield ();
   drop_lanes (j);
-  if (j->vm != NULL && remove_snapshot (j, &f) < 0 && j->note[0] == '\0')
+  if (j->shot.vm != NULL && shot_release (&j->shot, j->published, j->note, &f) < 0
+      && j->note[0] == '\0')
     snprintf (j->note, VMJOB_NOTE_MAX,
               "%s snapshot may be left behind (%.350s); the next backup of "
               "this VM removes it",
@@ -640,7 +535,7 @@ job_free (struct vmjob *j)
   base_free (j->base);
   manifest_free (j->manifest);
   draft_free (j->draft);
-  snapshot_free (j->snapshot);
+  shot_reset (&j->shot);
   lease_drop (j->lease);
   vm_free (j->vm);
 }
@@ -668,6 +563,7 @@ vmjob_run (const struct vmjob_params *params, struct observer_result *result,
 
   note[0] = '\0';
   if (rc == 0) {
+    j.shot = (struct shot){ .site = j.site, .lease = j.lease };
     rc = run_phases (&j, f);
     if (rc < 0 && f->err == ENOSPC)
       fault_append (f, "; make room in repository %s",

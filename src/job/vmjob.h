@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "job/shot.h"
+
 struct fault;
 struct observer;
 struct observer_result;
@@ -24,7 +26,7 @@ struct vmjob_params {
    nothing is published and what was made in the cluster is removed again; what
    could not be, or is safer left, stands in NOTE (a string of NOTE_MAX
    bytes, "" for nothing). */
-#define VMJOB_NOTE_MAX 512
+#define VMJOB_NOTE_MAX SHOT_NOTE_MAX
 #define VMJOB_POINT_MAX 320
 int vmjob_run (const struct vmjob_params *params,
                struct observer_result *result,

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/uuid.h"
+#include "base/xmem.h"
+#include "conf/settings.h"
+#include "engine/snapshot.h"
+#include "engine/vm.h"
+#include "job/journal.h"
+#include "job/phase.h"
+#include "job/settle.h"
+#include "job/shot.h"
+#include "job/site.h"
+#include "repo/lease.h"
+
+/* Journal first. */
+static int
+create (struct shot *s, const char *const *disk_ids, size_t count,
+        char *correlation, struct fault *f)
+{
+  CLEANUP_FREE char *description
+      = xasprintf ("%s backup by chainlift", s->site->tag);
+  struct snapshot_create create = {
+    .vm_id = s->vm->id,
+    .description = description,
+    .disk_ids = disk_ids,
+    .disk_count = count,
+  };
+
+  if (lease_check (s->lease, f) < 0
+      || journal_intend (s->site->journal, "snapshot", s->vm->id, NULL,
+                         description, &s->intention, f)
+             < 0)
+    return -1;
+  phase_stop (PHASE_SNAPSHOT);
+  if (snapshot_create (s->site->engine, &create, correlation, &s->snapshot, f)
+      < 0)
+    return -1;
+  phase_stop (PHASE_SNAPSHOT);
+  return journal_exists (s->site->journal, s->intention, s->snapshot->id, f);
+}
+
+int
+shot_take (struct shot *s, const char *const *disk_ids, size_t count,
+           struct fault *f)
+{
+  char correlation[TASK_CORRELATION_SIZE] = "";
+  struct snapshot *made = NULL;
+
+  if (create (s, disk_ids, count, correlation, f) < 0)
+    return -1;
+  if (snapshot_wait (s->site->engine, s->vm->id, s->snapshot->id, correlation,
+                     SNAPSHOT_CREATE_S, &made, f)
+      < 0) {
+    /* It exists, but an event says that it is none. */
+    s->hold = s->hold || f->code == FAULT_REMOTE;
+    return -1;
+  }
+  snapshot_free (s->snapshot);
+  s->snapshot = made;
+  return 0;
+}
+
+/* Is ITEM the one of this run?  Its description may have been edited, and a
+   wish may have come true without our knowing its id. */
+static bool
+is_mine (const struct shot *s, const struct snapshot *item)
+{
+  return strcmp (item->type, "active") != 0
+         && (strncmp (item->description, s->site->tag, strlen (s->site->tag))
+                 == 0
+             || (s->snapshot != NULL
+                 && strcmp (item->id, s->snapshot->id) == 0));
+}
+
+/* Our snapshot, if there is one: the engine may have rolled it back, somebody
+   may have removed it, or its VM. */
+static int
+find (struct shot *s, char id[static UUID_SIZE], struct fault *f)
+{
+  CLEANUP (snapshot_list_free) struct snapshot_list *list = NULL;
+  struct fault now = FAULT_INIT;
+
+  id[0] = '\0';
+  if (snapshot_list (s->site->engine, s->vm->id, &list, &now) < 0)
+    return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
+  for (size_t i = 0; i < list->count; i++) {
+    if (is_mine (s, &list->items[i]))
+      memcpy (id, list->items[i].id, UUID_SIZE);
+  }
+  return 0;
+}
+
+static int
+leave (struct shot *s, const char *id, char note[static SHOT_NOTE_MAX],
+       struct fault *f)
+{
+  unsigned number;
+
+  snprintf (note, SHOT_NOTE_MAX,
+            "snapshot %s is left in place, because qemu may still write into "
+            "its volume: shut the VM down, start it again, remove the "
+            "snapshot in the engine",
+            id);
+  return journal_intend (s->site->journal, SETTLE_HOLD, s->vm->id, id,
+                         "a writer was seen", &number, f);
+}
+
+/* What base_kept says stays, the others go. */
+static int
+keep (struct shot *s, struct fault *f)
+{
+  struct fault why = FAULT_INIT;
+  int rc = lease_check (s->lease, &why);
+
+  if (rc == 0)
+    rc = settle_vm (s->site, s->vm, &why);
+  phase_stop (PHASE_RELEASE);
+  if (journal_settle (s->site->journal, s->intention, f) < 0)
+    return -1;
+  return rc < 0 ? fault_copy (f, &why) : 0;
+}
+
+int
+shot_release (struct shot *s, bool published, char note[static SHOT_NOTE_MAX],
+              struct fault *f)
+{
+  char id[UUID_SIZE];
+
+  if (s->intention == 0)
+    return 0;
+  if (published && s->site->settings->snapshot.keep)
+    return keep (s, f);
+  if (find (s, id, f) < 0)
+    return -1;
+  if (id[0] != '\0') {
+    if (s->hold)
+      return leave (s, id, note, f);
+    if (lease_check (s->lease, f) < 0
+        || snapshot_delete (s->site->engine, s->vm->id, id, SNAPSHOT_DELETE_S,
+                            f)
+               < 0)
+      return -1;
+  }
+  phase_stop (PHASE_RELEASE);
+  return journal_settle (s->site->journal, s->intention, f);
+}
+
+void
+shot_reset (struct shot *s)
+{
+  snapshot_free (s->snapshot);
+  s->snapshot = NULL;
+}
