@@ -30,6 +30,7 @@
 #include "host/conn.h"
 #include "host/pool.h"
 #include "host/remote.h"
+#include "job/guard.h"
 #include "job/site.h"
 #include "job/volgroup.h"
 #include "repo/lease.h"
@@ -201,12 +202,6 @@ check_use (struct checker *c)
   const struct settings_retention *r = &s->retention;
   struct fault f = FAULT_INIT;
 
-  if (s->snapshot.guard != SETTINGS_GUARD_NONE) {
-    fault_set (&f, FAULT_CONF, 0,
-               "%s: snapshot.guard is not supported by this version; remove it",
-               s->file);
-    fail (c, "settings", &f);
-  }
   if (s->snapshot.quiesce != SETTINGS_QUIESCE_AUTO) {
     fault_set (&f, FAULT_CONF, 0,
                "%s: snapshot.quiesce = \"require\" is not supported by this "
@@ -330,6 +325,47 @@ check_vms (struct checker *c, const struct vm_list *vms)
           disks == 1 ? "" : "s");
 }
 
+static size_t
+vms_elsewhere (const struct vm_list *vms, const struct cluster_list *clusters,
+               const struct vm *guard)
+{
+  const char *center = cluster_center (clusters, guard->cluster_id);
+  size_t count = 0;
+
+  for (size_t i = 0; i < vms->count; i++)
+    count
+        += strcmp (cluster_center (clusters, vms->items[i].cluster_id), center)
+           != 0;
+  return count;
+}
+
+/* The VM that holds snapshots, and whom it can not serve. */
+static void
+check_guard (struct checker *c, const struct vm_list *vms,
+             const struct cluster_list *clusters)
+{
+  struct fault f = FAULT_INIT;
+  const struct vm *guard;
+  size_t count;
+
+  if (c->settings->snapshot.guard == SETTINGS_GUARD_NONE)
+    return;
+  guard = guard_find (c->settings, vms, &f);
+  if (guard == NULL) {
+    fail (c, "guard vm", &f);
+    return;
+  }
+  count = vms_elsewhere (vms, clusters, guard);
+  if (count > 0)
+    note (c, STATE_WARNING, "guard vm",
+          "%s: %zu VMs are in other data centers: their backup fails with "
+          "this configuration",
+          guard->name, count);
+  else
+    note (c, STATE_OK, "guard vm", "%s: down, without a disk of its own",
+          guard->name);
+}
+
 /* Only vdsm and who may become it read the volumes. */
 static void
 tell_host (struct checker *c, const struct host *host,
@@ -409,12 +445,17 @@ check_inventory (struct checker *c, struct engine *engine, struct fault *f)
   CLEANUP (host_list_free) struct host_list *hosts = NULL;
   CLEANUP (domain_list_free) struct domain_list *domains = NULL;
   CLEANUP (vm_list_free) struct vm_list *vms = NULL;
+  CLEANUP (cluster_list_free) struct cluster_list *clusters = NULL;
   struct fault own = FAULT_INIT;
 
   if (vm_list (engine, &vms, &own) != 0)
     fail (c, "vms", &own);
-  else
+  else if (cluster_list (engine, &clusters, &own) != 0)
+    fail (c, "vms", &own);
+  else {
     check_vms (c, vms);
+    check_guard (c, vms, clusters);
+  }
   if (domain_list (engine, &domains, &own) != 0)
     fail (c, "domain", &own);
   else

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/xmem.h"
 #include "cli/args.h"
 #include "cli/cmd.h"
@@ -20,6 +21,7 @@
 #include "engine/host.h"
 #include "engine/login.h"
 #include "engine/vm.h"
+#include "job/guard.h"
 #include "job/plan.h"
 #include "job/selector.h"
 
@@ -35,6 +37,7 @@ struct inventory {
   struct host_list *hosts;
   struct cluster_list *clusters;
   struct domain_list *domains;
+  const struct vm *guard; /* NULL: none */
 };
 
 static const char *
@@ -194,6 +197,8 @@ print_all (const struct inventory *in, struct selector *selector, bool json)
     .hosts = in->hosts,
     .clusters = in->clusters,
     .domains = in->domains,
+    .vms = in->vms,
+    .guard = in->guard,
   };
   /* No repository is asked here. */
   const struct plan_base base = { .point = NULL };
@@ -254,7 +259,14 @@ run (const struct args *args, const struct options *options, struct fault *f)
       || cluster_list (engine, &clusters, f) != 0
       || domain_list (engine, &domains, f) != 0)
     return -1;
-  in = (struct inventory){ vms, hosts, clusters, domains };
+  in = (struct inventory){ vms, hosts, clusters, domains, NULL };
+  if (settings->snapshot.guard != SETTINGS_GUARD_NONE) {
+    struct fault why = FAULT_INIT;
+
+    in.guard = guard_find (settings, vms, &why);
+    if (in.guard == NULL)
+      log_warn ("a backup fails: %s", why.text);
+  }
   print_all (&in, selector, options->json);
   return check_matched (selector, f);
 }

@@ -13,6 +13,7 @@ static const struct {
   { "plan", "planning" },
   { "snapshot", "taking the snapshot" },
   { "config", "saving the configuration" },
+  { "guard", "guarding the snapshot" },
   { "base", "looking for the template's base" },
   { "t0", "checking the layers (t0)" },
   { "map", "reading the map" },

@@ -99,6 +99,7 @@ static const struct key host_keys[] = {
 static const struct key snapshot_keys[] = {
   { "keep", KIND_BOOL, SNAPSHOT (keep), 0, 0, NULL },
   { "guard", KIND_WORD, SNAPSHOT (guard), 0, 0, guard_words },
+  { "guard_vm", KIND_TEXT, SNAPSHOT (guard_vm), 0, 0, NULL },
   { "merges_per_domain", KIND_COUNT, SNAPSHOT (merges_per_domain), 1, 64,
     NULL },
   { "quiesce", KIND_WORD, SNAPSHOT (quiesce), 0, 0, quiesce_words },

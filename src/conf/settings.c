@@ -57,6 +57,7 @@ settings_free (struct settings *s)
   free (s->engine.user);
   free (s->engine.password_file);
   free (s->engine.password_command);
+  free (s->snapshot.guard_vm);
   free (s->ssh.user);
   free (s->ssh.key_file);
   free (s->ssh.helper_path);
@@ -150,6 +151,11 @@ check_whole (struct settings *s, struct fault *f)
     return fault_set (f, FAULT_CONF, 0,
                       "%s: transfer.transport: this version knows \"ssh\" "
                       "only",
+                      s->file);
+  if (s->snapshot.guard != SETTINGS_GUARD_NONE && s->snapshot.guard_vm == NULL)
+    return fault_set (f, FAULT_CONF, 0,
+                      "%s: snapshot.guard: needs snapshot.guard_vm, the name "
+                      "of a VM without disks that stays down",
                       s->file);
   if (s->ssh.stall_timeout_s < s->ssh.heartbeat_s)
     return fault_set (f, FAULT_CONF, 0,

@@ -68,6 +68,7 @@ struct settings_host {
 struct settings_snapshot {
   bool keep; /* for increments: the last snapshot stays */
   enum settings_guard guard;
+  char *guard_vm; /* name or id; set when guard is not none */
   unsigned merges_per_domain;
   enum settings_quiesce quiesce;
 };

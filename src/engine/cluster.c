@@ -2,6 +2,7 @@
 #include <config.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "base/xmem.h"
@@ -69,4 +70,14 @@ cluster_list_free (struct cluster_list *list)
     free (list->items[i].name);
   free (list->items);
   free (list);
+}
+
+const char *
+cluster_center (const struct cluster_list *list, const char *cluster_id)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    if (strcmp (list->items[i].id, cluster_id) == 0)
+      return list->items[i].center_id;
+  }
+  return "";
 }

@@ -31,6 +31,9 @@ int cluster_list (struct engine *engine, struct cluster_list **list,
                   struct fault *f);
 void cluster_list_free (struct cluster_list *list);
 CLEANUP_DEFINE (cluster_list_free, struct cluster_list);
+/* The data center of that cluster; "" when it is not known. */
+const char *cluster_center (const struct cluster_list *list,
+                            const char *cluster_id);
 
 int cluster_parse (const struct doc_node *node, struct cluster *cluster,
                    struct fault *f);

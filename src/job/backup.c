@@ -15,6 +15,7 @@
 #include "engine/vm.h"
 #include "job/backup.h"
 #include "job/base.h"
+#include "job/guard.h"
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/plan.h"
@@ -30,6 +31,7 @@ struct run {
   struct observer_tally *tally;
   struct site *site;
   struct quota *quota;
+  const struct vm *guard; /* NULL: none */
   struct plan_vm *plans;
   size_t count;
 };
@@ -40,9 +42,7 @@ check_supported (const struct settings *s, struct fault *f)
 {
   const char *key = NULL;
 
-  if (s->snapshot.guard != SETTINGS_GUARD_NONE)
-    key = "snapshot.guard = \"attach\"";
-  else if (s->snapshot.quiesce != SETTINGS_QUIESCE_AUTO)
+  if (s->snapshot.quiesce != SETTINGS_QUIESCE_AUTO)
     /* A freeze by the engine would outlive a controller that is killed; the
        host's own, while it takes the snapshot, does not. */
     key = "snapshot.quiesce = \"require\"";
@@ -81,6 +81,7 @@ plan_vm (struct run *run, const struct vm *vm, struct fault *f)
     .clusters = run->site->clusters,
     .domains = run->site->domains,
     .vms = run->site->vms,
+    .guard = run->guard,
     .turn = (unsigned)run->count,
   };
   CLEANUP (base_free) struct base *base = NULL;
@@ -227,6 +228,9 @@ backup_run (const struct backup_options *options,
                     options->dry_run ? SITE_MAYBE : SITE_CREATE, &run.site, f);
   if (rc == 0 && !options->dry_run)
     rc = settle_gone (run.site, false, NULL, NULL, f);
+  if (rc == 0 && options->settings->snapshot.guard != SETTINGS_GUARD_NONE
+      && (run.guard = guard_find (options->settings, run.site->vms, f)) == NULL)
+    rc = -1;
   if (rc == 0)
     rc = make_plans (&run, f);
   run.quota = quota_new (options->settings->transfer.bandwidth);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In this order: snapshots, VMs (their disks become floating), disks, drafts;
+/* In this order: attachments to guard VMs, the snapshots that they hold, VMs (their disks become floating), disks, drafts;
    then the intentions of which nothing is left; helpers are only told.
 
    A VM of a restore that was killed while the marks were taken off has disks
@@ -19,6 +19,7 @@
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/clean.h"
+#include "job/guard.h"
 #include "job/inspect.h"
 #include "job/journal.h"
 #include "job/phase.h"
@@ -59,6 +60,25 @@ remove_snapshot (struct clean *c, const struct leftover *item,
     return 0;
   snprintf (c->failed_vm, sizeof c->failed_vm, "%s", item->vm_id);
   return -1;
+}
+
+/* By each entry of its run: there is one a disk. */
+static int
+detach (struct clean *c, const struct leftover *item,
+        const struct inspect *found, struct fault *f)
+{
+  const struct journal_list *journal = &c->list->journal;
+
+  for (size_t i = 0; i < journal->count; i++) {
+    const struct journal_entry *e = &journal->entries[i];
+
+    if (strcmp (e->kind, GUARD_KIND) == 0
+        && strcmp (e->run_id, item->run_id) == 0
+        && strcmp (e->object_id, item->id) == 0
+        && (step (found, f) < 0 || guard_detach (c->site, e, f) < 0))
+      return -1;
+  }
+  return 0;
 }
 
 /* Every disk of a VM of a restore, off it and with the mark of its run. */
@@ -102,6 +122,8 @@ remove_object (struct clean *c, const struct leftover *item,
                const struct inspect *found, struct fault *f)
 {
   switch (item->kind) {
+  case VERDICT_ATTACHMENT:
+    return detach (c, item, found, f);
   case VERDICT_SNAPSHOT:
     return remove_snapshot (c, item, found, f);
   case VERDICT_VM:
@@ -255,7 +277,8 @@ gather (struct clean *c, struct fault *f)
 static int
 clean_all (struct clean *c, struct fault *f)
 {
-  if (gather (c, f) < 0 || clean_kinds (c, VERDICT_SNAPSHOT, VERDICT_VM, f) < 0
+  if (gather (c, f) < 0
+      || clean_kinds (c, VERDICT_ATTACHMENT, VERDICT_VM, f) < 0
       || (c->has_removed_vm && gather (c, f) < 0)
       || clean_kinds (c, VERDICT_DISK, VERDICT_DRAFT, f) < 0
       || settle_gone (c->site, c->options->dry_run, on_settled, c, f) < 0)

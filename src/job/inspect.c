@@ -14,6 +14,7 @@
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/base.h"
+#include "job/guard.h"
 #include "job/inspect.h"
 #include "job/journal.h"
 #include "job/leftovers.h"
@@ -56,6 +57,7 @@ lease_of (const struct look *l)
   const char *run = l->item->run_id;
 
   switch (l->item->kind) {
+  case VERDICT_ATTACHMENT:
   case VERDICT_SNAPSHOT:
   case VERDICT_DRAFT:
     return l->item->vm_id;
@@ -128,6 +130,17 @@ or_gone (struct look *l, int rc, const struct fault *why, struct fault *f)
     return fault_copy (f, why);
   l->out->facts.gone = true;
   return 0;
+}
+
+static int
+look_at_attachment (struct look *l, struct fault *f)
+{
+  const struct journal_entry *e
+      = find_entry (l->journal, l->item->run_id, GUARD_KIND, l->item->id);
+  int left = e != NULL ? guard_is_left (l->site, e, f) : 0;
+
+  l->out->facts.gone = left == 0;
+  return left < 0 ? -1 : 0;
 }
 
 static int
@@ -238,6 +251,8 @@ static int
 look_at_object (struct look *l, struct fault *f)
 {
   switch (l->item->kind) {
+  case VERDICT_ATTACHMENT:
+    return look_at_attachment (l, f);
   case VERDICT_SNAPSHOT:
     return look_at_snapshot (l, f);
   case VERDICT_VM:

@@ -30,8 +30,8 @@ struct journal *journal_new (int dirfd, const char *run_id);
 /* Close; the file is removed when nothing in it is open. */
 void journal_free (struct journal *j);
 
-/* Write an intention; *NUMBER identifies it.  KIND: snapshot, hold, disk, vm,
-   host.  OBJECT_ID may be NULL when the engine will choose it.
+/* Write an intention; *NUMBER identifies it.  KIND: snapshot, attachment, hold,
+   disk, vm, host.  OBJECT_ID may be NULL when the engine will choose it.
    Thread-safe. */
 int journal_intend (struct journal *j, const char *kind, const char *vm_id,
                     const char *object_id, const char *text, unsigned *number,

@@ -23,6 +23,7 @@
 #include "engine/vm.h"
 #include "host/pool.h"
 #include "host/remote.h"
+#include "job/guard.h"
 #include "job/inspect.h"
 #include "job/leftovers.h"
 #include "job/site.h"
@@ -30,6 +31,8 @@
 
 /* What the next step is with what could be removed. */
 static const char *const hints[] = {
+  [VERDICT_ATTACHMENT] = "the next backup of that VM detaches it, or leftovers "
+                         "--clean",
   [VERDICT_SNAPSHOT] = "the next backup of this VM removes it, or leftovers "
                        "--clean",
   [VERDICT_VM] = "of a restore that did not end: leftovers --clean removes it",
@@ -70,6 +73,36 @@ append_marked (struct leftovers *list, enum verdict_kind kind, const char *id,
   item->repository_id = xstrdup (repository);
   item->run_id = xstrdup (run);
   return item;
+}
+
+/* What guard VMs hold, by the journal: nothing in the engine says whose an
+   attachment is.  Those that are gone are found later. */
+static int
+gather_attachments (struct site *site, struct leftovers *list, struct fault *f)
+{
+  struct journal_list journal = { .count = 0 };
+  int rc = journal_read_all (place_journal_dirfd (site->place), site->run_id,
+                             &journal, f);
+
+  for (size_t i = 0; rc == 0 && i < journal.count; i++) {
+    const struct journal_entry *e = &journal.entries[i];
+    const struct vm *holder = guard_holder (site, e);
+    const struct vm *vm;
+    struct leftover *item;
+    size_t count;
+
+    if (strcmp (e->kind, GUARD_KIND) != 0)
+      continue;
+    item = append (list, VERDICT_ATTACHMENT, e->object_id,
+                   holder != NULL ? holder->name : "");
+    vm = site_vm (site, e->vm_id, &count);
+    item->vm_id = xstrdup (e->vm_id);
+    item->vm_name = vm != NULL ? xstrdup (vm->name) : NULL;
+    item->repository_id = xstrdup (place_id (site->place));
+    item->run_id = xstrdup (e->run_id);
+  }
+  journal_list_reset (&journal);
+  return rc;
 }
 
 static int
@@ -175,7 +208,8 @@ leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
 {
   CLEANUP (leftovers_free) struct leftovers *list = xcalloc (1, sizeof *list);
 
-  if (gather_snapshots (site, list, f) < 0)
+  if (gather_attachments (site, list, f) < 0
+      || gather_snapshots (site, list, f) < 0)
     return -1;
   gather_vms (site, list);
   if (gather_disks (site, list, f) < 0 || gather_drafts (site, list, f) < 0

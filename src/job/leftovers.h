@@ -25,11 +25,11 @@ enum leftover_state {
 };
 
 /* Strings are NULL when they are not known; vm_id and vm_name tell of which
-   VM a snapshot or a draft is. */
+   VM an attachment, a snapshot or a draft is. */
 struct leftover {
   enum verdict_kind kind;
-  char *id;   /* of the object; of a draft its name below tmp, of a helper its
-                 pid, of a journal entry RUN-ID:NUMBER */
+  char *id;   /* of the object; of an attachment the disk, of a draft its name
+                 below tmp, of a helper its pid, of a journal entry RUN-ID:NUMBER */
   char *name; /* alias, VM name, description, host name */
   char *vm_id;
   char *vm_name;
@@ -44,7 +44,8 @@ struct leftover {
 typedef void (*leftover_fn) (const struct leftover *l, void *opaque);
 
 struct leftovers {
-  struct leftover *items; /* snapshots, VMs, disks, drafts, in this order */
+  struct leftover
+      *items; /* attachments, snapshots, VMs, disks, drafts, in this order */
   size_t count;
   struct journal_list journal; /* read after the objects were listed */
 };

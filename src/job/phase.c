@@ -13,14 +13,14 @@
 
 static const char *const names[] = {
   [PHASE_PLAN] = "plan",       [PHASE_SNAPSHOT] = "snapshot",
-  [PHASE_CONFIG] = "config",   [PHASE_BASE] = "base",
-  [PHASE_T0] = "t0",           [PHASE_MAP] = "map",
-  [PHASE_STREAM] = "stream",   [PHASE_T1] = "t1",
-  [PHASE_PUBLISH] = "publish", [PHASE_RELEASE] = "release",
-  [PHASE_CREATE] = "create",   [PHASE_PROVE] = "prove",
-  [PHASE_WRITE] = "write",     [PHASE_VERIFY] = "verify",
-  [PHASE_VM] = "vm",           [PHASE_ATTACH] = "attach",
-  [PHASE_CLEAN] = "clean",
+  [PHASE_CONFIG] = "config",   [PHASE_GUARD] = "guard",
+  [PHASE_BASE] = "base",       [PHASE_T0] = "t0",
+  [PHASE_MAP] = "map",         [PHASE_STREAM] = "stream",
+  [PHASE_T1] = "t1",           [PHASE_PUBLISH] = "publish",
+  [PHASE_RELEASE] = "release", [PHASE_CREATE] = "create",
+  [PHASE_PROVE] = "prove",     [PHASE_WRITE] = "write",
+  [PHASE_VERIFY] = "verify",   [PHASE_VM] = "vm",
+  [PHASE_ATTACH] = "attach",   [PHASE_CLEAN] = "clean",
 };
 
 const char *

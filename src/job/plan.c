@@ -30,16 +30,6 @@ find_domain (const struct domain_list *list, const char *id)
   return NULL;
 }
 
-static const char *
-center_of (const struct cluster_list *list, const char *cluster_id)
-{
-  for (size_t i = 0; i < list->count; i++) {
-    if (strcmp (list->items[i].id, cluster_id) == 0)
-      return list->items[i].center_id;
-  }
-  return "";
-}
-
 const struct host *
 plan_host (const struct plan_input *input, const char *center_id,
            const char *prefer_id)
@@ -51,7 +41,8 @@ plan_host (const struct plan_input *input, const char *center_id,
     const struct host *h = &input->hosts->items[(i + input->turn) % count];
 
     if (!host_is_up (h)
-        || strcmp (center_of (input->clusters, h->cluster_id), center_id) != 0)
+        || strcmp (cluster_center (input->clusters, h->cluster_id), center_id)
+               != 0)
       continue;
     if (prefer_id[0] != '\0' && strcmp (h->id, prefer_id) == 0)
       return h;
@@ -72,7 +63,8 @@ is_of_another (const struct plan_input *input, const struct vm *vm,
   for (size_t i = 0; i < input->vms->count; i++) {
     const struct vm *other = &input->vms->items[i];
 
-    if (strcmp (other->id, vm->id) != 0
+    /* The guard VM has no disk of its own. */
+    if (other != input->guard && strcmp (other->id, vm->id) != 0
         && vm_find_disk (other, d->disk.id) != NULL)
       return true;
   }
@@ -237,11 +229,13 @@ static void
 check_vm (const struct plan_input *input, const struct vm *vm,
           struct plan_vm *plan)
 {
-  const char *center = center_of (input->clusters, vm->cluster_id);
+  const char *center = cluster_center (input->clusters, vm->cluster_id);
 
   plan->take = true;
   if (vm->hosted_engine)
     refuse (plan, FAULT_NONE, "%s", "it is the engine's own VM");
+  else if (input->guard != NULL && strcmp (vm->id, input->guard->id) == 0)
+    refuse (plan, FAULT_NONE, "%s", "it is the guard VM (snapshot.guard_vm)");
   else if (!status_allows (vm->status))
     refuse (plan, FAULT_BUSY,
             "its status is %s: a snapshot needs up, paused or down",
@@ -252,6 +246,15 @@ check_vm (const struct plan_input *input, const struct vm *vm,
             "engine first");
   else if (plan->take_count == 0)
     refuse (plan, FAULT_NONE, "%s", "it has no disk that can be backed up");
+  else if (input->guard != NULL
+           && strcmp (
+                  cluster_center (input->clusters, input->guard->cluster_id),
+                  center)
+                  != 0)
+    refuse (plan, FAULT_CONF,
+            "it is in another data center than the guard VM %s: back it up "
+            "by a configuration with a guard VM there",
+            input->guard->name);
   if (!plan->take)
     return;
   for (size_t i = 0; i < plan->disk_count; i++) {

@@ -50,6 +50,7 @@ struct plan_input {
   const struct cluster_list *clusters;
   const struct domain_list *domains;
   const struct vm_list *vms; /* all, to tell whose a disk is */
+  const struct vm *guard;    /* snapshot.guard_vm; NULL: none */
   unsigned turn; /* spreads stopped VMs over the hosts: any number */
 };
 

@@ -12,6 +12,7 @@
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/base.h"
+#include "job/guard.h"
 #include "job/journal.h"
 #include "job/settle.h"
 #include "job/site.h"
@@ -78,12 +79,15 @@ settle_vm (struct site *site, const struct vm *vm, struct fault *f)
   int rc = journal_read_all (dirfd, site->run_id, &journal, f);
 
   if (rc == 0)
+    rc = guard_settle (site, vm, &journal, f);
+  if (rc == 0)
     rc = remove_snapshots (site, vm, &journal, f);
   for (size_t i = 0; rc == 0 && i < journal.count; i++) {
     const struct journal_entry *e = &journal.entries[i];
 
     if (strcmp (e->vm_id, vm->id) == 0
         && (strcmp (e->kind, "snapshot") == 0
+            || strcmp (e->kind, GUARD_KIND) == 0
             || strcmp (e->kind, SETTLE_HOLD) == 0))
       rc = journal_settle_other (dirfd, e->run_id, e->number, f);
   }
@@ -198,6 +202,8 @@ is_left (const struct site *site, const struct journal_list *journal,
     return disk_is_left (site, e, f);
   if (strcmp (e->kind, UNDO_HOST) == 0)
     return host_is_left (journal, e);
+  if (strcmp (e->kind, GUARD_KIND) == 0)
+    return guard_is_left (site, e, f);
   if (strcmp (e->kind, "snapshot") == 0 || strcmp (e->kind, SETTLE_HOLD) == 0)
     return snapshot_is_left (site, e, f);
   return 1; /* of a later version */

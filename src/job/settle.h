@@ -15,10 +15,11 @@ struct vm;
    because a process was seen to write into its frozen volume. */
 #define SETTLE_HOLD "hold"
 
-/* Remove the snapshots of this repository on VM, but the one that is kept for
-   its newest point, and settle the journal entries of earlier runs.  The
-   caller holds the VM's lease.  -1: one could not be removed, or is better
-   left: then no new snapshot may be taken. */
+/* Detach what earlier runs left on a guard VM, remove the snapshots of this
+   repository on VM, but the one that is kept for its newest point, and settle
+   the journal entries of earlier runs.  The caller holds the VM's lease.  -1:
+   one could not be removed, or is better left: then no new snapshot may be
+   taken. */
 int settle_vm (struct site *site, const struct vm *vm, struct fault *f);
 
 /* The entry that forbids removing SNAPSHOT_ID, or NULL. */

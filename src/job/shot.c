@@ -11,6 +11,7 @@
 #include "conf/settings.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
+#include "job/guard.h"
 #include "job/journal.h"
 #include "job/phase.h"
 #include "job/settle.h"
@@ -63,6 +64,20 @@ shot_take (struct shot *s, const char *const *disk_ids, size_t count,
   }
   snapshot_free (s->snapshot);
   s->snapshot = made;
+  return 0;
+}
+
+int
+shot_guard (struct shot *s, const char *const *disk_ids, size_t count,
+            struct fault *f)
+{
+  if (s->site->settings->snapshot.guard == SETTINGS_GUARD_NONE)
+    return 0;
+  s->guard = guard_new (s->site, s->lease, s->vm, s->snapshot->id);
+  for (size_t i = 0; i < count; i++) {
+    if (guard_hold (s->guard, disk_ids[i], f) < 0)
+      return -1;
+  }
   return 0;
 }
 
@@ -130,23 +145,28 @@ int
 shot_release (struct shot *s, bool published, char note[static SHOT_NOTE_MAX],
               struct fault *f)
 {
-  char id[UUID_SIZE];
+  bool kept = published && s->site->settings->snapshot.keep;
+  char id[UUID_SIZE] = "";
 
   if (s->intention == 0)
     return 0;
-  if (published && s->site->settings->snapshot.keep)
-    return keep (s, f);
-  if (find (s, id, f) < 0)
+  if (!kept && find (s, id, f) < 0)
     return -1;
-  if (id[0] != '\0') {
-    if (s->hold)
-      return leave (s, id, note, f);
-    if (lease_check (s->lease, f) < 0
-        || snapshot_delete (s->site->engine, s->vm->id, id, SNAPSHOT_DELETE_S,
-                            f)
-               < 0)
-      return -1;
-  }
+  if (id[0] != '\0' && s->hold && leave (s, id, note, f) < 0)
+    return -1;
+  /* As long as it holds, the engine removes no snapshot of the VM. */
+  if (guard_release (s->guard, f) < 0)
+    return -1;
+  if (kept)
+    return keep (s, f);
+  if (id[0] != '\0' && s->hold)
+    return 0;
+  if (id[0] != '\0'
+      && (lease_check (s->lease, f) < 0
+          || snapshot_delete (s->site->engine, s->vm->id, id, SNAPSHOT_DELETE_S,
+                              f)
+                 < 0))
+    return -1;
   phase_stop (PHASE_RELEASE);
   return journal_settle (s->site->journal, s->intention, f);
 }
@@ -155,5 +175,7 @@ void
 shot_reset (struct shot *s)
 {
   snapshot_free (s->snapshot);
+  guard_free (s->guard);
   s->snapshot = NULL;
+  s->guard = NULL;
 }

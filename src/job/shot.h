@@ -24,17 +24,21 @@ struct shot {
   bool hold;                 /* the snapshot must stay: a writer was seen */
   struct snapshot *snapshot; /* NULL: not there yet */
   unsigned intention;        /* of the journal; 0: none */
+  struct guard *guard;       /* NULL: none */
 };
 
 /* Make a snapshot of those disks and wait until it can be believed. */
 int shot_take (struct shot *s, const char *const *disk_ids, size_t count,
                struct fault *f);
-/* What the run has come to.  PUBLISHED under snapshot.keep: what base_kept
+/* Guard those disks of it, when the settings want that. */
+int shot_guard (struct shot *s, const char *const *disk_ids, size_t count,
+                struct fault *f);
+/* What the run has come to; the guard goes first.  PUBLISHED under snapshot.keep: what base_kept
    says stays, every other snapshot of ours is removed; else this one is
    removed.  -1: something of ours may be left, which the journal knows; NOTE
    is filled when it is left on purpose. */
-int shot_release (struct shot *s, bool published, char note[static SHOT_NOTE_MAX],
-                  struct fault *f);
+int shot_release (struct shot *s, bool published,
+                  char note[static SHOT_NOTE_MAX], struct fault *f);
 void shot_reset (struct shot *s);
 
 #endif /* SHOT_H */

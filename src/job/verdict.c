@@ -7,9 +7,13 @@
 #include "job/verdict.h"
 
 static const char *const kind_names[] = {
-  [VERDICT_SNAPSHOT] = "snapshot", [VERDICT_VM] = "vm",
-  [VERDICT_DISK] = "disk",         [VERDICT_DRAFT] = "draft",
-  [VERDICT_JOURNAL] = "journal",   [VERDICT_HELPER] = "helper",
+  [VERDICT_ATTACHMENT] = "attachment",
+  [VERDICT_SNAPSHOT] = "snapshot",
+  [VERDICT_VM] = "vm",
+  [VERDICT_DISK] = "disk",
+  [VERDICT_DRAFT] = "draft",
+  [VERDICT_JOURNAL] = "journal",
+  [VERDICT_HELPER] = "helper",
 };
 
 const char *

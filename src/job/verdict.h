@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 enum verdict_kind {
+  VERDICT_ATTACHMENT, /* to a guard VM: before the snapshot that it holds */
   VERDICT_SNAPSHOT,
   VERDICT_VM,   /* of a restore that did not end */
   VERDICT_DISK, /* the same */

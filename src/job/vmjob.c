@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One VM.  What was begun is undone in the reverse order, whatever happens:
 
-     lease -> settle -> snapshot (journal first) -> config -> draft
+     lease -> settle -> snapshot (journal first) -> config -> draft -> guard
        for each disk: (base of its template) -> t0 -> map -> stream -> t1
-     t1 of the engine -> publish -> release (helpers, snapshot, journal)
+     t1 of the engine -> publish -> release (helpers, guard, snapshot, journal)
 
    With snapshot.keep the snapshot of a published point stays and the one that
    was kept before is removed instead.  What an increment is built on is asked
@@ -35,6 +35,7 @@
 #include "host/pool.h"
 #include "host/remote.h"
 #include "job/base.h"
+#include "job/guard.h"
 #include "job/layers.h"
 #include "job/observer.h"
 #include "job/phase.h"
@@ -160,16 +161,29 @@ snapshot_phase (struct vmjob *j, struct fault *f)
 }
 
 static int
+guard_phase (struct vmjob *j, struct fault *f)
+{
+  size_t count;
+  CLEANUP_FREE const char **ids = taken_ids (j, &count);
+
+  if (j->site->settings->snapshot.guard == SETTINGS_GUARD_NONE)
+    return 0;
+  enter (j, PHASE_GUARD, "");
+  return shot_guard (&j->shot, ids, count, f);
+}
+
+static int
 config_phase (struct vmjob *j, struct fault *f)
 {
   CLEANUP_FREE char *ovf = NULL;
 
   enter (j, PHASE_CONFIG, "");
-  if (snapshot_get_ovf (j->site->engine, j->vm->id, j->shot.snapshot->id, &ovf, f)
+  if (snapshot_get_ovf (j->site->engine, j->vm->id, j->shot.snapshot->id, &ovf,
+                        f)
       < 0)
     return -1;
-  if (draft_begin (j->site->place, j->lease, j->shot.snapshot->date, j->site->run_id,
-                   &j->draft, f)
+  if (draft_begin (j->site->place, j->lease, j->shot.snapshot->date,
+                   j->site->run_id, &j->draft, f)
       < 0)
     return -1;
   return draft_put_text (j->draft, "vm.ovf", ovf, strlen (ovf), f);
@@ -484,10 +498,12 @@ run_phases (struct vmjob *j, struct fault *f)
       || draft_clean (j->site->place, j->lease, j->site->run_id, NULL, f) < 0
       || settle_vm (j->site, j->vm, f) < 0
       || place_check_room (j->site->place, 0, f) < 0
+      || (j->site->settings->snapshot.guard != SETTINGS_GUARD_NONE
+          && guard_check (j->site, j->vm, f) < 0)
       || task_last_event_id (j->site->engine, &j->last_event, f) < 0
       || record_vm (j->site, j->plan, j->vm, j->manifest, f) < 0
       || reach_host (j, f) < 0 || snapshot_phase (j, f) < 0
-      || config_phase (j, f) < 0 || choose (j, f) < 0)
+      || config_phase (j, f) < 0 || guard_phase (j, f) < 0 || choose (j, f) < 0)
     return -1;
   for (size_t i = 0; i < j->plan->disk_count; i++) {
     if (!j->plan->disks[i].take)
@@ -511,14 +527,19 @@ release (struct vmjob *j)
   enter (j, PHASE_RELEASE, "");
   cancel_shield ();
   drop_lanes (j);
-  if (j->shot.vm != NULL && shot_release (&j->shot, j->published, j->note, &f) < 0
-      && j->note[0] == '\0')
-    snprintf (j->note, VMJOB_NOTE_MAX,
-              "%s snapshot may be left behind (%.350s); the next backup of "
-              "this VM removes it",
-              j->published && j->site->settings->snapshot.keep ? "its previous"
-                                                               : "its",
-              f.text);
+  if (j->shot.vm != NULL
+      && shot_release (&j->shot, j->published, j->note, &f) < 0) {
+    if (j->note[0] != '\0')
+      log_warn ("%s", f.text);
+    else
+      snprintf (j->note, VMJOB_NOTE_MAX,
+                "%s snapshot may be left behind (%.350s); the next backup of "
+                "this VM removes it",
+                j->published && j->site->settings->snapshot.keep
+                    ? "its previous"
+                    : "its",
+                f.text);
+  }
   cancel_unshield ();
 }
 

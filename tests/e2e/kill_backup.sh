@@ -2,7 +2,7 @@
 # SIGKILL of the controller and of the helper in each phase of a backup: no
 # wrong point is listed, no helper stays, what is left in the engine is what
 # `leftovers` lists, the next run works and cleans up.  With KEEP=1 the backups
-# are increments, and one snapshot stays.
+# are increments, and one snapshot stays; with GUARD=1 it is guarded meanwhile.
 . "$(dirname "$0")/lib.sh"
 
 lab_up --vms small
@@ -10,7 +10,9 @@ vm=$(ctl inventory | jq -r '.vms[] | select(.attachments != {}) | .name' \
   | head -n 1)
 
 KEEP=${KEEP:-}
+GUARD=${GUARD:-}
 [ -z "$KEEP" ] || settings 'snapshot: { keep = true; };'
+[ -z "$GUARD" ] || guarded 'keep = true;'
 expect 0 cl backup "$vm"
 
 # The snapshot of the newest point is no leftover when it is kept.
@@ -37,8 +39,12 @@ nothing_left ()
 engine_extra ()
 {
   ctl idle >/dev/null
-  ctl extra | sed -n 's/^+ \([a-z]*\) \([^ ]*\).*/\1 \2/p' \
-    | grep -v '^attachment' | but_kept | sort
+  ctl extra >"$WORK/all"
+  {
+    sed -n '/^+ attachment/d; s/^+ \([a-z]*\) \([^ ]*\).*/\1 \2/p' "$WORK/all"
+    sed -n 's/^+ attachment [^ ]* \([^ ]*\) of a snapshot/attachment \1/p' \
+      "$WORK/all"
+  } | but_kept | sort
 }
 
 listed ()

@@ -10,6 +10,7 @@
 #   says TEXT              $OUT must contain TEXT
 #   clean                  nothing of ours is left anywhere in the lab
 #   settings TEXT          keys over those of the lab, until the next call
+#   guarded TEXT           a VM "keeper" that guards snapshots, and those keys
 #   quick                  short waits of the program and of the engine
 #   halt PHASE[:N] ARG...  the program with ARG in the background, stopped there
 #   go_on STATUS           let that one run on; its exit status must be STATUS
@@ -167,6 +168,17 @@ settings ()
 {
   mkdir -p "$LAB/conf.d"
   printf '%s\n' "$*" >"$LAB/conf.d/test.conf"
+}
+
+guarded ()
+{
+  if ! ctl inventory | jq -e '.vms[] | select(.name == "keeper")' >/dev/null
+  then
+    api POST /vms '<vm><name>keeper</name><cluster><name>Default</name></cluster><template><name>Blank</name></template></vm>' \
+      >/dev/null
+    ctl baseline >/dev/null
+  fi
+  settings "snapshot: { guard = \"attach\"; guard_vm = \"keeper\"; $* };"
 }
 
 quick ()

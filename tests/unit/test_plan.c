@@ -299,6 +299,56 @@ test_vms (void **state)
   }
 }
 
+/* The guard VM is no VM to back up, takes no disk from another one, and serves
+   its own data center only. */
+static void
+test_guard (void **state)
+{
+  static const struct {
+    const char *what;
+    bool take;
+    enum fault_code code;
+    const char *reason;
+  } rows[] = {
+    { "", true, FAULT_NONE, "" },
+    { "holds", true, FAULT_NONE, "" },
+    { "itself", false, FAULT_NONE, "it is the guard VM (snapshot.guard_vm)" },
+    { "elsewhere", false, FAULT_CONF,
+      "it is in another data center than the guard VM keeper: back it up by a "
+      "configuration with a guard VM there" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    const char *what = rows[i].what;
+    struct vm_disk d = good_disk ();
+    struct vm vm = running_vm (&d, 1);
+    struct plan_input input = { .hosts = &hosts,
+                                .clusters = &clusters,
+                                .domains = &domains,
+                                .vms = &vms,
+                                .guard = &other_vm };
+    struct plan_base base = { .keep = true };
+    struct plan_vm p;
+
+    other_vm.name = (char *)"keeper";
+    other_vm.disk_count = strcmp (what, "holds") == 0;
+    snprintf (other_vm.cluster_id, UUID_SIZE, "%s",
+              strcmp (what, "elsewhere") == 0 ? HOST_TWO : CLUSTER);
+    /* The engine may name a snapshot for the VM's own disk too. */
+    snprintf (d.snapshot_id, UUID_SIZE, "%s", HOST_TWO);
+    if (strcmp (what, "itself") == 0)
+      input.guard = &vm;
+    plan_make (&input, &base, &vm, &p);
+    assert_int_equal (p.take, rows[i].take);
+    assert_int_equal (p.code, rows[i].code);
+    assert_string_equal (p.reason, rows[i].reason);
+    assert_int_equal (p.disks[0].take, true);
+    plan_reset (&p);
+    other_vm.disk_count = 0;
+  }
+}
+
 #define DISK_ID "00000000-0000-0000-0000-0000000000e1"
 #define OURS "chainlift:" CENTER ":0123456789ab backup by chainlift"
 #define GIB (UINT64_C (1) << 30)
@@ -508,10 +558,10 @@ int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_disks),    cmocka_unit_test (test_volgroup),
-    cmocka_unit_test (test_vms),      cmocka_unit_test (test_increment),
-    cmocka_unit_test (test_quota),    cmocka_unit_test (test_tag),
-    cmocka_unit_test (test_template),
+    cmocka_unit_test (test_disks), cmocka_unit_test (test_volgroup),
+    cmocka_unit_test (test_vms),   cmocka_unit_test (test_increment),
+    cmocka_unit_test (test_guard), cmocka_unit_test (test_quota),
+    cmocka_unit_test (test_tag),   cmocka_unit_test (test_template),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -103,6 +103,7 @@ test_every_key (void **state)
       "hosts = ( { name = \"n1\"; address = \"10.0.0.1\"; port = 1;\n"
       "  user = \"root\"; sudo = false; }, { name = \"n2\"; } );\n"
       "snapshot = { keep = true; guard = \"attach\";\n"
+      "  guard_vm = \"keeper\";\n"
       "  merges_per_domain = 3; quiesce = \"require\"; };\n"
       "retention = { last = 1; daily = 2; weekly = 3; monthly = 4;\n"
       "  yearly = 5; };\n"
@@ -125,6 +126,7 @@ test_every_key (void **state)
   assert_string_equal (s->ssh.helper_path, "/h");
   assert_int_equal (s->ssh.connect_timeout_s, 1);
   assert_int_equal (s->snapshot.guard, SETTINGS_GUARD_ATTACH);
+  assert_string_equal (s->snapshot.guard_vm, "keeper");
   assert_int_equal (s->snapshot.quiesce, SETTINGS_QUIESCE_REQUIRE);
   assert_true (s->snapshot.keep);
   assert_int_equal (s->retention.last, 1);
@@ -213,6 +215,9 @@ static const struct bad bads[] = {
     "c.conf:1: hosts.key: unknown key; see chainlift.conf(5)" },
   { "snapshot = { guard = \"lock\"; };",
     "c.conf:1: snapshot.guard: must be one of \"none\", \"attach\"" },
+  { "snapshot = { guard = \"attach\"; };",
+    "c.conf: snapshot.guard: needs snapshot.guard_vm, the name of a VM without "
+    "disks that stays down" },
   { "snapshot = { keep = \"yes\"; };",
     "c.conf:1: snapshot.keep: must be true or false" },
   { "transfer = { transport = \"lane\"; };",
