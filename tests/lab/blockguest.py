@@ -30,7 +30,11 @@ from qmp import Qmp, QmpError
 MEMORY_MIB = 512
 PORTS = 6
 # Name -> (WWID as multipath shows it, bytes).  The state holds the sizes.
-LUNS = {'lun1': ('35000c50015ea7101', 40 << 30), 'lun2': ('35000c50015ea7102', 24 << 30)}
+LUNS = {
+    'lun1': ('35000c50015ea7101', 40 << 30),
+    'lun2': ('35000c50015ea7102', 24 << 30),
+    'lun3': ('35000c50015ea7103', 24 << 30),
+}
 BOOT_TIMEOUT = 180
 RESUME_TIMEOUT = 60
 ENVIRON = {'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/root', 'LVM_SUPPRESS_FD_WARNINGS': '1'}
@@ -102,6 +106,23 @@ LAB_FILES = (
     '/run/sudo', '/run/utmp', '/run/cryptsetup', '/dev/shm/multipath', '/run/vdsm/',
 )
 LAB_PROCESSES = ('/usr/lib/systemd/systemd-udevd', 'sleep 3600', '(udev-worker)')
+
+
+VARIANTS = {
+    'plain': '',
+    'el7': 'filter = ["r|.*|"]',
+    'el8': 'use_devicesfile = 1',
+}
+SET_VARIANT = r"""
+sed -i '/# lab/d' /etc/lvm/lvmlocal.conf
+rm -f /etc/lvm/devices/system.devices
+[ -z "$2" ] || sed -i "s/^devices {/&
+    $2  # lab/" /etc/lvm/lvmlocal.conf
+[ $1 != el8 ] || printf 'VERSION=1.1.1
+IDTYPE=sys_serial IDNAME=none DEVNAME=/dev/vdz PVID=%s
+'   aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa >/etc/lvm/devices/system.devices
+echo $1 >/etc/lvm/variant
+"""
 
 
 class AgentError(HostError):
@@ -406,6 +427,47 @@ class Guest(Host):
         raise HostError('host %s is a machine: %s can not be reached from outside' % (
             self.name, inner))
 
+    def qmp(self, path):
+        return Qmp(path, sock=self.connect(path))
+
+    def find_process(self, pid_file):
+        pid = int(self.run(['cat', pid_file]).stdout)
+        return pid, self._stat(pid)
+
+    def lives(self, process):
+        """Of a guest that is frozen nobody knows better."""
+        if not self.pid():
+            return False
+        if self.frozen():
+            return True
+        try:
+            return self._stat(process[0]) == process[1]
+        except AgentError:
+            return bool(self.pid())
+
+    def end_process(self, process):
+        self.run(['kill', '-9', str(process[0])], check=False)
+
+    def frozen(self):
+        try:
+            with open('/proc/%d/stat' % self.pid()) as stat:
+                return stat.read().rpartition(')')[2].split()[0] == 'T'
+        except (OSError, TypeError):
+            return False
+
+    def _stat(self, pid):
+        """When a process inside began; None: it is gone."""
+        fields = self.run(['cat', '/proc/%d/stat' % pid], check=False, timeout=10).stdout
+        fields = fields.rpartition(')')[2].split()
+        return None if not fields or fields[0] in 'ZX' else int(fields[19])
+
+    def lvm(self, variant):
+        """How a plain LVM command sees storage from now on: plain, el7 (a filter that refuses all,
+        LVM 2.02), el8 (a devices file without our LUNs)."""
+        if variant not in VARIANTS:
+            raise HostError('no variant %s of LVM; there are: %s' % (variant, ' '.join(VARIANTS)))
+        self.run(['sh', '-ec', SET_VARIANT, 'sh', variant, VARIANTS[variant]])
+
     def processes(self):
         """-> {pid inside: (None, command line)}"""
         text = self.run(['ps', '-e', '-ww', '-o', 'pid=,args=']).stdout
@@ -418,8 +480,8 @@ class Guest(Host):
         )
 
     def survey(self):
-        """-> sorted lines `process ...`, `file ...` and `dm NAME`: what is there beyond the lab's
-        own and the baseline, and `lost dm NAME`, what is not there any more."""
+        """-> sorted lines `process ...` and `file ...`: what is there beyond the lab's own and the
+        baseline."""
         if not self.pid():
             return []
         known = self.known()
@@ -430,7 +492,12 @@ class Guest(Host):
             and not line.startswith(tuple('file ' + name for name in LAB_FILES))
             and not line.startswith(tuple('process ' + name for name in LAB_PROCESSES))
         ]
-        return sorted(lines)
+        return sorted(line for line in lines if not line.startswith('dm '))
+
+    def mappings(self):
+        """-> names of the mapped LVs, with ` suspended` after those that are."""
+        return [line[3:] for line in self.survey_all()
+                if line.startswith('dm ') and '--' in line]
 
     def known(self):
         try:

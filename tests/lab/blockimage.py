@@ -130,7 +130,8 @@ def words(name):
 def digest():
     """Of everything that the image is made by; new packages in Debian alone do not count."""
     found = hashlib.sha256()
-    for path in [__file__] + sorted(os.path.join(PARTS, name) for name in os.listdir(PARTS)):
+    own = [__file__, os.path.join(HERE, 'writer.py')]
+    for path in own + sorted(os.path.join(PARTS, name) for name in os.listdir(PARTS)):
         with open(path, 'rb') as source:
             found.update(os.path.basename(path).encode() + b'\0' + source.read())
     return found.hexdigest()
@@ -224,7 +225,12 @@ def configure(root):
         put(root, 'etc/pam.d/common-' + kind, '%s required pam_permit.so\n' % kind.split('-')[0])
     put(root, 'etc/multipath.conf', MULTIPATH)
     put(root, 'etc/lvm/lvmlocal.conf', LVMLOCAL)
-    put(root, 'usr/lib/udev/rules.d/12-vdsm-lvm.rules', RULES)
+    put(root, 'usr/lib/udev/rules.d/57-vdsm-lvm.rules', RULES)
+    # Nothing is activated by an event, as on a host of vdsm.
+    os.unlink(os.path.join(root, 'usr/lib/udev/rules.d/69-lvm.rules'))
+    os.makedirs(os.path.join(root, 'usr/lib/lab/real'))
+    os.rename(os.path.join(root, 'usr/sbin/lvm'), os.path.join(root, 'usr/lib/lab/real/lvm'))
+    put(root, 'usr/sbin/lvm', part('lvm'), 0o755)
     put(root, 'usr/lib/lab/init', part('init'), 0o755)
     put(root, 'usr/lib/lab/agent.py', part('agent.py'), 0o755)
     with open(os.path.join(HERE, 'writer.py')) as source:

@@ -25,6 +25,7 @@ import uuid
 import hostroot
 from hostfaults import Faults
 from hostroot import KEY_TYPES
+from qmp import Qmp
 
 # Every process of a lab has this in its environment, with the directory of the lab: what `down`
 # finds and ends.
@@ -327,6 +328,25 @@ class Host(Faults):
         if not pid:
             raise HostError('host %s is down' % self.name)
         return '/proc/%d/root%s' % (pid, inner)
+
+    def qmp(self, path):
+        """QMP of a process inside that listens on a unix socket."""
+        return Qmp(self.path(path))
+
+    def find_process(self, pid_file):
+        """-> what names the process of a pid file for ever; OSError, ValueError or LookupError when
+        there is none."""
+        with open(self.path(pid_file)) as source:
+            pid = self.processes()[int(source.read())][0]
+        return pid, start_time(pid)
+
+    def lives(self, process):
+        """-> whether what find_process returned is still there."""
+        return start_time(process[0]) == process[1]
+
+    def end_process(self, process):
+        """SIGKILL."""
+        os.kill(process[0], signal.SIGKILL)
 
     def processes(self):
         """-> {pid inside: (pid on the machine, command line)} of everything that runs in the

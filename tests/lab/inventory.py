@@ -92,6 +92,8 @@ class Content:
 class Builder:
     """Makes disks and VMs on storage and in the state of the engine."""
 
+    rate_sum = RATE_SUM
+
     def __init__(self, state, storage):
         self.state = state
         self.storage = storage
@@ -119,21 +121,23 @@ class Builder:
                 name, self.dc, '10.0.0.1', path, id=sd, master=name == 'data_one'
             )
         self.hosts = []
-        for index, host in enumerate(self.storage.hosts):
-            self.hosts.append(
-                state.add_host(
-                    host.name,
-                    host.address,
-                    self.cluster,
-                    ssh_port=host.ssh_port,
-                    public_key=host.hostkey_pub,
-                    fingerprint=host.fingerprint,
-                    id=host.id,
-                    spm=index == 0,
-                )
-            )
+        for host in self.storage.hosts:
+            if not hasattr(host, 'kind'):
+                self.hosts.append(self.host_row(host, self.cluster, spm=not self.hosts))
         self.profile = state.add_vnicprofile('ovirtmgmt', 'ovirtmgmt', self.dc)
         self.nightly = state.add_tag('nightly')
+
+    def host_row(self, host, cluster, spm):
+        return self.state.add_host(
+            host.name,
+            host.address,
+            cluster,
+            ssh_port=host.ssh_port,
+            public_key=host.hostkey_pub,
+            fingerprint=host.fingerprint,
+            id=host.id,
+            spm=spm,
+        )
 
     # -- disks ------------------------------------------------------------
 
@@ -190,6 +194,9 @@ class Builder:
     def scribble(self, disk, seed, count=12):
         """Write data, zeroes and discards into the leaf of a disk that no VM has open."""
         path = self.storage.volume_path(disk['domain'], disk['id'], disk['image_id'])
+        self.scribble_file(path, disk, seed, count)
+
+    def scribble_file(self, path, disk, seed, count):
         size = self.storage.capacity(disk['domain'], disk['id'], disk['image_id'])
         source = random.Random(seed)
         piece = 'piece-' + disk['id']
@@ -265,7 +272,7 @@ class Builder:
                 disk = self.state.disks[img]
                 if attachment['active']:
                     disks.append((disk['domain'], img, disk['image_id']))
-            self.storage.vms.guest(vm['id'], RATE_SUM / len(machines))
+            self.storage.vms.guest(vm['id'], self.rate_sum / len(machines))
             self.storage.vms.start(vm['id'], host['name'], disks, seed=index + 1)
             with self.state.lock:
                 vm['status'] = 'up'
@@ -393,6 +400,7 @@ def tiny(b):
 SETS = {
     'image': (image,),
     'tiny': (tiny,),
+    'none': (),
     'small': (web,),
     'pair': (web, several),
     'thin': (thin, thin_raw),
@@ -400,14 +408,27 @@ SETS = {
 }
 
 
-def build(state, storage, hosts, vm_set):
-    """Make the places, start the hosts that are down, make the VMs of the set, start those that
-    run.
+def build(state, storage, hosts, vm_set, block_set='none'):
+    """Make the places, start the hosts that are down, make the VMs of the sets, start those that
+    run; block_set is for the hosts that are machines.
 
     Returns when every guest writes.  When it raises the lab is of no use."""
     if vm_set not in SETS:
         raise ValueError('no set of VMs %s; there are: %s' % (vm_set, ' '.join(sorted(SETS))))
-    builder = Builder(state, storage)
+    plain = [host for host in hosts if not hasattr(host, 'kind')]
+    if plain:
+        build_plain(Builder(state, storage), plain, vm_set)
+    if len(plain) < len(hosts):
+        import blockinventory
+
+        builder, machines = blockinventory.build(state, storage, block_set)
+        builder.run(machines)
+    os.rmdir(os.path.join(storage.lab_dir, 'scratch'))
+    for host in hosts:
+        host.note_baseline()
+
+
+def build_plain(builder, hosts, vm_set):
     builder.places()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         booting = [pool.submit(host.start) for host in hosts if not host.pid()]
@@ -416,6 +437,3 @@ def build(state, storage, hosts, vm_set):
             work.result()
         machines = [vm for group in groups for vm in group.result()]
     builder.run(machines)
-    os.rmdir(builder.scratch)
-    for host in hosts:
-        host.note_baseline()

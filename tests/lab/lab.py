@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab: an engine, hypervisors and storage in namespaces of this machine.
 
-    lab.sh up DIR [--hosts N] [--guests N] [--vms all|small] [--size BYTES] [--bare]
+    lab.sh up DIR [--hosts N] [--vms all|small] [--guests N] [--block all|small|none]
+              [--size BYTES] [--bare]
                            make it; DIR must not exist or be empty; guests are hosts that are
-                           machines (TCG) with shared LUNs; bare: without the engine and VMs
+                           machines (TCG) with block domains, and --block the VMs there; bare:
+                           without the engine and VMs
     lab.sh down DIR        take it down, in whatever state it is
     lab.sh ctl DIR VERB... speak to the engine's control endpoint (ctl DIR help)
     lab.sh residue DIR     list what a tool left in the lab; nothing = clean
@@ -11,7 +13,8 @@
                            a fault of a host: kill start freeze thaw link-down
                            link-up drop reset drop-after BYTES drop-after-in BYTES
                            reset-after BYTES heal fill DIRECTORY [LEAVE]
-                           unfill DIRECTORY unmount MOUNT mount MOUNT
+                           unfill DIRECTORY unmount MOUNT mount MOUNT; of a guest: lvm
+                           plain|el7|el8
     lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
@@ -61,6 +64,7 @@ GUEST_TOOLS = {
     'tgtd': 'tgt',
 }
 UP_TIMEOUT = 90
+GUESTS_TIMEOUT = 600
 QUIET_TIMEOUT = 5
 SSH_PORTS = (22, 2222, 22)
 ENGINE_KEYS = ('ecdsa', 'ed25519', 'rsa')
@@ -146,13 +150,14 @@ def make_keys(lab_dir):
             raise LabError('ssh-keygen failed')
 
 
-def start_labd(lab_dir, vm_set):
+def start_labd(lab_dir, options):
     """The engine's process; -> what it says in DIR/labd.ready."""
     log_path = os.path.join(lab_dir, 'labd.log')
     environ = dict(os.environ, **{PART: lab_dir})
     with open(log_path, 'w') as log:
         process = subprocess.Popen(
-            ['/usr/bin/python3', os.path.join(HERE, 'labd.py'), lab_dir, '--vms', vm_set],
+            ['/usr/bin/python3', os.path.join(HERE, 'labd.py'), lab_dir, '--vms', options.vms]
+            + ['--block', options.block],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -161,7 +166,8 @@ def start_labd(lab_dir, vm_set):
             cwd='/',
         )
     ready = os.path.join(lab_dir, 'labd.ready')
-    deadline = time.monotonic() + UP_TIMEOUT
+    limit = GUESTS_TIMEOUT if options.guests else UP_TIMEOUT
+    deadline = time.monotonic() + limit
     while not os.path.exists(ready):
         if process.poll() is not None:
             raise LabError(
@@ -169,7 +175,7 @@ def start_labd(lab_dir, vm_set):
             )
         if time.monotonic() > deadline:
             raise LabError(
-                'labd.py is not ready after %d s:\n%s' % (UP_TIMEOUT, tail(log_path, 25))
+                'labd.py is not ready after %d s:\n%s' % (limit, tail(log_path, 25))
             )
         time.sleep(0.02)
     with open(ready) as source:
@@ -282,7 +288,7 @@ def up(options):
             write_results(lab_dir, number, machines)
             print('lab up in %.1f s: %s' % (time.monotonic() - begin, lab_dir))
             return
-        ready = start_labd(lab_dir, options.vms)
+        ready = start_labd(lab_dir, options)
         write_results(lab_dir, number, machines, ready)
     except BaseException:
         if not os.environ.get('LAB_KEEP'):
@@ -402,12 +408,19 @@ def orphans(lab_dir, inventory):
 
 
 def leftovers(lab_dir):
+    engine = os.path.exists(lab_dir + '/ctl.sock')
+    expected = ctl.ask(lab_dir, 'expected') if engine else {}
     lines = []
     for host in Host.load_all(lab_dir):
         lines += ['%s: %s' % (host.name, line) for line in host.survey()]
-    if not os.path.exists(lab_dir + '/ctl.sock'):
+        if host.pid() and host.name in expected:
+            found, wanted = set(host.mappings()), set(expected[host.name])
+            lines += ['%s: mapping %s' % (host.name, name) for name in sorted(found - wanted)]
+            lines += ['%s: lost mapping %s' % (host.name, name) for name in sorted(wanted - found)]
+    if not engine:
         return lines
     lines += ['engine: ' + line for line in ctl.ask(lab_dir, 'extra')]
+    lines += ['storage: ' + line for line in ctl.ask(lab_dir, 'unknown-images')]
     lines += orphans(lab_dir, ctl.ask(lab_dir, 'inventory'))
     return lines
 
@@ -442,6 +455,7 @@ VERBS = {
     'unfill': (str,),
     'unmount': (str,),
     'mount': (str,),
+    'lvm': (str,),
 }
 
 
@@ -485,6 +499,7 @@ def main():
         if name == 'up':
             one.add_argument('--hosts', type=int, default=2, choices=range(0, 10))
             one.add_argument('--guests', type=int, default=0, choices=range(0, 5))
+            one.add_argument('--block', default='all')
             one.add_argument('--bare', action='store_true')
             one.add_argument('--vms', default='all')
             one.add_argument('--size', type=int, default=SIZE)

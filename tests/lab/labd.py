@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """labd.py DIR: the one process of a lab: engine, storage actions, control.
 
-    labd.py DIR [--vms SET]
+    labd.py DIR [--vms SET] [--block SET]
 
-The hosts of DIR are up already.  DIR/labd.ready is written, complete, when
+Hosts that are down are started.  DIR/labd.ready is written, complete, when
 everything answers: JSON with url, ca_file, user, password_file, pid.
 SIGTERM ends it; what runs on the hosts is taken down by lab.sh."""
 
@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 
+from blockstorage import AllStorage
 from engine.control import Control, baseline
 from engine.core import Engine
 from hosts import Host
-from storage import Storage
 
 USER = 'backup@internal'
 
@@ -42,6 +42,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('dir')
     parser.add_argument('--vms', default='all')
+    parser.add_argument('--block', default='none')
     options = parser.parse_args()
     lab_dir = os.path.abspath(options.dir)
     ended = threading.Event()
@@ -53,11 +54,11 @@ def main():
     password_file = os.path.join(lab_dir, 'password')
     password = new_password(password_file)
     hosts = Host.load_all(lab_dir)
-    storage = Storage(lab_dir, hosts)
+    storage = AllStorage(lab_dir, hosts)
     engine = Engine(lab_dir, storage, {USER: password,
                                        'admin@internal': 'lab-admin'})
     engine.serve()
-    inventory.build(engine.state, storage, hosts, options.vms)
+    inventory.build(engine.state, storage, hosts, options.vms, options.block)
     engine.start_watching()
     baseline(engine)
     control = Control(engine, os.path.join(lab_dir, 'ctl.sock'))

@@ -16,6 +16,7 @@ import mmap
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -51,6 +52,36 @@ class Storage(View):
         self.direct = self._direct_io()
         self.vms = running.Vms(self)
 
+    # -- what a block domain needs and a file domain does not -------------
+
+    def connect(self, host_name):
+        """A host is up again."""
+
+    def expected(self):
+        """-> {host name: sorted names of the mappings that the lab itself has there}."""
+        return {}
+
+    def unknown_images(self, known):
+        """-> lines on LVs that belong to no disk of `known`."""
+        return []
+
+    def prepare(self, host_name, sd, img, vol):
+        """The chain of VOL can be opened on the host."""
+
+    def teardown(self, host_name, sd, img):
+        """The host needs the disk no more."""
+
+    def protocol(self, sd):
+        """QEMU's driver for the volumes of a domain."""
+        return 'file'
+
+    def layer_file(self, sd, img, vol, scratch):
+        """-> the volume's bytes as a file of this machine; scratch: a directory for copies."""
+        return self.volume_path(sd, img, vol)
+
+    def _make_room(self, vm, sd, img, base_vol, child_vol):
+        """Before a merge."""
+
     # -- domains ----------------------------------------------------------
 
     def add_domain(self, sd_id, name, server, path, version=5, size=None):
@@ -62,7 +93,7 @@ class Storage(View):
         domain = Domain(self.lab_dir, sd_id, name, server, path, version)
         os.makedirs(domain.mount_dir)
         if size:
-            if any(host.pid() for host in self.hosts):
+            if any(host.pid() for host in self.hosts if not hasattr(host, 'kind')):
                 raise StorageError(
                     'domain %s: a size can only be given before the hosts start' % name
                 )
@@ -98,7 +129,7 @@ class Storage(View):
                 own(os.path.join(base, item))
         self.domains[sd_id] = domain
         for host in self.hosts:
-            if host.pid():
+            if host.pid() and not hasattr(host, 'kind'):
                 host.mount(domain.mount)
         return domain
 
@@ -270,20 +301,19 @@ class Storage(View):
     def oracle_save(self, vm_id, snap_id, img, sd, vol, cap):
         """Flatten the frozen chain that ends in VOL with qemu-img; -> path
         LAB/oracle/VM/SNAP/IMG.raw of cap bytes."""
-        node = None
-        for name in reversed(self.chain(sd, img, vol)):
-            fmt = QEMU_FORMATS[self.volume_meta(sd, img, name)['FORMAT']]
-            above = {
-                'driver': fmt,
-                'file': {'driver': 'file', 'filename': self.volume_path(sd, img, name)},
-            }
-            if fmt == 'qcow2':
-                above['backing'] = node
-            node = above
         directory = os.path.join(self.lab_dir, 'oracle', vm_id, snap_id)
         os.makedirs(directory, exist_ok=True)
         path = os.path.join(directory, img + '.raw')
-        qemu_img('convert', '-U', '-O', 'raw', 'json:' + json.dumps(node), path + '.new')
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            node = None
+            for name in reversed(self.chain(sd, img, vol)):
+                fmt = QEMU_FORMATS[self.volume_meta(sd, img, name)['FORMAT']]
+                file = self.layer_file(sd, img, name, scratch)
+                above = {'driver': fmt, 'file': {'driver': 'file', 'filename': file}}
+                if fmt == 'qcow2':
+                    above['backing'] = node
+                node = above
+            qemu_img('convert', '-U', '-O', 'raw', 'json:' + json.dumps(node), path + '.new')
         size = os.stat(path + '.new').st_size
         if size != cap:
             os.unlink(path + '.new')
@@ -314,6 +344,7 @@ class Storage(View):
                 )
             cap = max(self.capacity(sd, img, base_vol), self.capacity(sd, img, child_vol))
             try:
+                self._make_room(vm, sd, img, base_vol, child_vol)
                 if vm and self.vms.has_disk(vm, img):
                     self._merge_live(vm, sd, img, base_vol, child_vol, above)
                 else:
@@ -426,6 +457,11 @@ class Storage(View):
         with open(path + '.lease', 'wb') as out:
             out.truncate(1 << 20)
         own(path + '.lease')
+        write_meta(
+            path + '.meta', self._first_meta(sd, img, cap, fmt, sparse, parent, disktype, description)
+        )
+
+    def _first_meta(self, sd, img, cap, fmt, sparse, parent, disktype, description):
         meta = {
             'CTIME': int(time.time()),
             'DESCRIPTION': description,
@@ -444,7 +480,7 @@ class Storage(View):
             meta['SEQ'] = 1
         else:
             meta.update(MTIME=0, POOL_UUID='')
-        write_meta(self.volume_path(sd, img, vol) + '.meta', meta)
+        return meta
 
     def _retire(self, sd, img, vol):
         if self.volume_meta(sd, img, vol)['VOLTYPE'] == 'LEAF':

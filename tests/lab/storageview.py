@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import tempfile
 
 from volumes import BLANK, QEMU_FORMATS, StorageError, qemu_img, read_meta
 
@@ -26,8 +27,11 @@ class View:
     def verify_untrusted(self, sd, img, vol):
         """-> None, or a text why vdsm would refuse the volume after an upload (format, virtual size
         <= CAP, backing file name == PUUID, qcow2 version allowed on the domain)."""
+        with tempfile.TemporaryDirectory(dir=self.lab_dir) as scratch:
+            return self._refusal(sd, img, vol, self.layer_file(sd, img, vol, scratch))
+
+    def _refusal(self, sd, img, vol, path):
         meta = self.volume_meta(sd, img, vol)
-        path = self.volume_path(sd, img, vol)
         cap = self.capacity(sd, img, vol)
         with open(path, 'rb') as volume:
             found = 'qcow2' if volume.read(4) == b'QFI\xfb' else 'raw'

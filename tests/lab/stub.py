@@ -70,6 +70,21 @@ class StubStorage:
         self.volumes[img, vol] = parent
         return -(-cap // 4096) * 4096
 
+    def prepare(self, host_name, sd, img, vol):
+        pass
+
+    def teardown(self, host_name, sd, img):
+        pass
+
+    def connect(self, host_name):
+        pass
+
+    def expected(self):
+        return {}
+
+    def unknown_images(self, known):
+        return []
+
     def set_meta(self, sd, img, vol, **keys):
         self.metas.setdefault((img, vol), {}).update(keys)
 

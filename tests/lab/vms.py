@@ -9,16 +9,16 @@ kvm, like VMs of libvirt on an oVirt host.
 
 import json
 import os
-import signal
 import threading
 import time
 
 import hosts as hypervisors
-from qmp import Qmp, QmpError
+from qmp import QmpError
+from volumes import StorageError
 
 QEMU_USER = (107, 107, (36,))
 RUN = '/run/libvirt/qemu'
-BOOT_TIMEOUT = 20
+BOOT_TIMEOUT = 60
 JOB_TIMEOUT = 120
 
 
@@ -36,8 +36,7 @@ class Vm:
         self.rate = rate
         self.disks = {}
         self.lock = threading.RLock()
-        self.pid = None
-        self.start = None
+        self.process = None
         self.counter = 0
 
     def file(self, end):
@@ -48,11 +47,11 @@ class Vm:
         return 'n%d' % self.counter
 
     def alive(self):
-        return self.pid is not None and hypervisors.start_time(self.pid) == self.start
+        return self.process is not None and self.host.lives(self.process)
 
     def qmp(self):
         try:
-            return Qmp(self.host.path(self.file('qmp')))
+            return self.host.qmp(self.file('qmp'))
         except (QmpError, hypervisors.HostError) as error:
             raise VmError('VM %s: %s' % (self.id, error))
 
@@ -87,9 +86,12 @@ class Vms:
             self.table[vm_id] = vm
         with vm.lock:
             try:
+                for sd, img, vol in disks:
+                    self.storage.prepare(host.name, sd, img, vol)
                 self._boot(vm, disks)
-            except (hypervisors.HostError, OSError) as error:
+            except (hypervisors.HostError, StorageError, OSError) as error:
                 self._reap(vm)
+                self._teardown(vm, disks)
                 raise VmError('VM %s: %s; %s' % (vm_id, error, self._log(vm)))
 
     def stop(self, vm_id):
@@ -106,6 +108,7 @@ class Vms:
                     pass
                 self._wait_dead(vm, 10)
             self._reap(vm)
+            self._teardown(vm, [(sd, img, None) for img, (_, sd, _) in vm.disks.items()])
         with self.guard:
             if self.table.get(vm_id) is vm:
                 del self.table[vm_id]
@@ -136,6 +139,7 @@ class Vms:
     def plug(self, vm_id, sd, img, vol):
         """Hot-plug a disk (no guest writes to it)."""
         vm = self._running(vm_id)
+        self.storage.prepare(vm.host.name, sd, img, vol)
         with vm.lock, vm.qmp() as qmp:
             nodes, chain = self._nodes(vm, sd, img, vol)
             added = []
@@ -156,7 +160,7 @@ class Vms:
         with vm.lock, vm.qmp() as qmp:
             if img not in vm.disks:
                 raise VmError('VM %s: disk %s is not plugged' % (vm_id, img))
-            export, _sd, chain = vm.disks[img]
+            export, sd, chain = vm.disks[img]
             try:
                 self._unexport(qmp, export)
                 for _vol, node in chain:
@@ -164,11 +168,15 @@ class Vms:
             except QmpError as error:
                 raise VmError('VM %s: unplug disk %s: %s' % (vm_id, img, error))
             del vm.disks[img]
+        self.storage.teardown(vm.host.name, sd, img)
 
     def switch(self, vm_id, pairs):
         """Live snapshot: pairs = [(sd, img, old_vol, new_vol)]; all plugged disks in one
         transaction."""
         vm = self._running(vm_id)
+        for sd, img, _old, new in pairs:
+            if img in vm.disks:
+                self.storage.prepare(vm.host.name, sd, img, new)
         with vm.lock, vm.qmp() as qmp:
             added = []
             actions = []
@@ -268,7 +276,7 @@ class Vms:
         must be, and the format."""
         cache = {'direct': self.storage.can_direct(sd, img, vol), 'no-flush': False}
         yield {
-            'driver': 'file',
+            'driver': self.storage.protocol(sd),
             'node-name': name + 'f',
             'filename': self.storage.host_path(sd, img, vol),
             'auto-read-only': True,
@@ -358,12 +366,9 @@ class Vms:
         deadline = time.monotonic() + BOOT_TIMEOUT
         while True:
             try:
-                with open(vm.host.path(vm.file('pid'))) as source:
-                    inner = int(source.read())
-                vm.pid = vm.host.processes()[inner][0]
-                vm.start = hypervisors.start_time(vm.pid)
+                vm.process = vm.host.find_process(vm.file('pid'))
                 return
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, LookupError) as error:
                 if time.monotonic() > deadline:
                     raise hypervisors.HostError('qemu-storage-daemon did not start: %s' % error)
             time.sleep(0.02)
@@ -401,14 +406,14 @@ class Vms:
         deadline = time.monotonic() + timeout
         while vm.alive():
             if time.monotonic() > deadline:
-                os.kill(vm.pid, signal.SIGKILL)
+                vm.host.end_process(vm.process)
                 deadline += 10
             time.sleep(0.01)
 
     def _reap(self, vm):
         """Whatever is left of a VM on its host goes."""
         if vm.alive():
-            os.kill(vm.pid, signal.SIGKILL)
+            vm.host.end_process(vm.process)
             self._wait_dead(vm, 10)
         if vm.host.pid():
             vm.host.run(
@@ -422,6 +427,10 @@ class Vms:
                 ],
                 check=False,
             )
+
+    def _teardown(self, vm, disks):
+        for sd, img, _vol in disks:
+            self.storage.teardown(vm.host.name, sd, img)
 
     def _log(self, vm):
         return 'console of %s: %s' % (

@@ -77,9 +77,12 @@ def read_meta(path):
     """A .meta file as a dict; all values are text."""
     try:
         with open(path, encoding='utf-8') as source:
-            text = source.read()
+            return parse_meta(source.read())
     except OSError as error:
         raise StorageError('metadata: %s' % error)
+
+
+def parse_meta(text):
     keys = {}
     for line in text.splitlines():
         if line.startswith('EOF'):
@@ -90,15 +93,21 @@ def read_meta(path):
     return keys
 
 
-def write_meta(path, meta):
-    """Write a .meta file as vdsm does: a new file, then rename, so that the inode changes."""
+def meta_text(name, meta):
+    """-> the bytes of a volume's metadata."""
     description = (
         str(meta.get('DESCRIPTION', '')).encode()[:DESCRIPTION_MAX].decode(errors='ignore')
     )
     meta = dict(meta, DESCRIPTION=description.replace('\n', ' '))
     text = (''.join('%s=%s\n' % (key, meta[key]) for key in sorted(meta)) + 'EOF\n').encode()
     if len(text) > META_MAX:
-        raise StorageError('%s: metadata of %d bytes' % (path, len(text)))
+        raise StorageError('%s: metadata of %d bytes' % (name, len(text)))
+    return text
+
+
+def write_meta(path, meta):
+    """Write a .meta file as vdsm does: a new file, then rename, so that the inode changes."""
+    text = meta_text(path, meta)
     if os.path.exists(path) and os.stat(path).st_nlink > 1:
         raise StorageError('%s: the metadata of a template in use can not change' % path)
     with open(path + '.new', 'wb') as out:

@@ -274,9 +274,10 @@ def remove_vm(engine, vm):
     idle(engine)
 
 
-def vm_start(engine, vm):
-    """vm-start VM"""
+def vm_start(engine, vm, host=None):
+    """vm-start VM [HOST]"""
     row = the_vm(engine, vm)
+    row['wanted_host'] = the_host(engine, host)['id'] if host else None
     call(engine, vmrun.start, row['id'])
     until(lambda: row['status'] in ('up', 'down'))
     if row['status'] != 'up':
@@ -446,6 +447,40 @@ def extra(engine):
         ['- ' + name for name in sorted(initial - there)]
 
 
+def expected(engine):
+    """expected: the LVs that the lab itself has mapped, by host"""
+    return engine.storage.expected()
+
+
+def unknown_images(engine):
+    """unknown-images: LVs on storage that belong to no disk"""
+    with engine.state.lock:
+        known = set(engine.state.disks)
+    return engine.storage.unknown_images(known)
+
+
+def extend_lv(engine, vm, disk, size):
+    """extend-lv VM DISK BYTES: the SPM extends the leaf, as for a thin VM"""
+    row = the_disk(engine, vm, disk)
+    group = engine.storage.groups[row['domain']]
+    group.extend(row['image_id'], int(size))
+    return group.lvs[row['image_id']].size
+
+
+def prepare(engine, host, vm, disk):
+    """prepare HOST VM DISK: the disk's chain is active, with run links"""
+    row = the_disk(engine, vm, disk)
+    engine.storage.prepare(the_host(engine, host)['name'], row['domain'],
+                           row['id'], row['image_id'])
+
+
+def teardown(engine, host, vm, disk):
+    """teardown HOST VM DISK: and not any more"""
+    row = the_disk(engine, vm, disk)
+    engine.storage.teardown(the_host(engine, host)['name'], row['domain'],
+                            row['id'])
+
+
 def idle(engine):
     """idle: wait until no work goes on (open transfers do not count)"""
     def resting():
@@ -479,5 +514,7 @@ VERBS = {
     'inventory': inventory, 'log': log, 'events': events,
     'snapshots': list_snapshots, 'chain': chain, 'fingerprint': fingerprint,
     'oracle': oracle, 'baseline': baseline, 'extra': extra, 'idle': idle,
-    'help': help_text, 'ping': ping,
+    'help': help_text, 'ping': ping, 'expected': expected,
+    'unknown-images': unknown_images, 'extend-lv': extend_lv,
+    'prepare': prepare, 'teardown': teardown,
 }

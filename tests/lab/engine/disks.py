@@ -162,12 +162,13 @@ def wanted_domain(engine, doc):
     raise Fault(404, 'Entity not found: Storage Domain: id=%s' % ident)
 
 
-def check_layout(fmt, sparse, backup):
-    """The combinations that the engine refuses on file domains."""
+def check_layout(fmt, sparse, backup, block):
+    """The combinations that the engine refuses."""
     text = ('Cannot add Virtual Disk. Disk configuration (%s %s backup-%s) '
             'is incompatible with the storage domain type.')
     if (fmt == 'cow' and not sparse and backup != 'incremental') or \
-            (fmt == 'raw' and backup == 'incremental'):
+            (fmt == 'raw' and backup == 'incremental') or \
+            (fmt == 'raw' and sparse and block):
         raise bad(text % (fmt.upper(), 'Sparse' if sparse else
                           'Preallocated', backup.capitalize()))
 
@@ -187,8 +188,8 @@ def wanted_disk(engine, doc):
                   % size)
     sparse = xmlout.get_bool(doc, 'sparse', True)
     backup = xmlout.get(doc, 'backup', 'none')
-    check_layout(fmt, sparse, backup)
     domain = wanted_domain(engine, doc)
+    check_layout(fmt, sparse, backup, 'vg' in domain)
     if domain['status'] != 'active':
         raise conflict('Cannot add Virtual Disk. The relevant Storage Domain '
                        "is not accessible. -Please handle Storage Domain "

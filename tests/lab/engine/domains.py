@@ -4,11 +4,36 @@
 from .errors import NotFound
 from .search import select
 from .state import GIGABYTE
-from .xmlout import item, leaves, links, node, ref
+from .xmlout import item, leaf, leaves, links, node, ref
 
 
 def whole_gib(size):
     return size // GIGABYTE * GIGABYTE
+
+
+def storage_xml(row):
+    if 'vg' in row:
+        return node('storage', leaf('type', row['storage_type']), node(
+            'volume_group', node('logical_units', *[
+                node('logical_unit', *leaves(
+                    **unit_connection(row), lun_mapping=number,
+                    paths=0, product_id='VIRTUAL-DISK', serial=lun['serial'],
+                    size=lun['size'], vendor_id='LABLIO'), id=lun['id'])
+                for number, lun in enumerate(row['vg']['luns'])]),
+            id=row['vg']['id']))
+    nfs = row['storage_type'] == 'nfs'
+    return node('storage', *leaves(
+        type=row['storage_type'], address=row['address'],
+        path=row['path'], nfs_version='auto' if nfs else None,
+        vfs_type=None if nfs else row.get('vfs_type')))
+
+
+def unit_connection(row):
+    """Where a LUN is; with Fibre Channel there is nothing to say."""
+    if row['storage_type'] != 'iscsi':
+        return {}
+    return {'address': row['address'], 'port': 3260, 'portal': '%s:3260,1'
+            % row['address'], 'target': 'iqn.2026-11.lab:target'}
 
 
 def domain_xml(row, dc=None):
@@ -18,7 +43,6 @@ def domain_xml(row, dc=None):
     # The status exists only where the domain is seen through its center.
     status = row['status'] if dc else (
         'unattached' if row['datacenter'] is None else None)
-    nfs = row['storage_type'] == 'nfs'
     return item(
         'storage_domain', base, row['id'],
         *leaves(name=row['name'], description='', comment='',
@@ -28,10 +52,7 @@ def domain_xml(row, dc=None):
                 block_size=row['block_size'],
                 critical_space_action_blocker=5, discard_after_delete=False,
                 external_status='ok', master=row['master'], status=status),
-        node('storage', *leaves(
-            type=row['storage_type'], address=row['address'],
-            path=row['path'], nfs_version='auto' if nfs else None,
-            vfs_type=None if nfs else row.get('vfs_type'))),
+        storage_xml(row),
         *leaves(storage_format=row['storage_format'], type=row['type'],
                 supports_discard=False, supports_discard_zeroes_data=False,
                 warning_low_space_indicator=10, wipe_after_delete=False),
@@ -84,7 +105,8 @@ def dc_domain(engine, request, dc, sd):
 
 def connection_xml(row):
     return item('storage_connection', 'storageconnections', row['id'],
-                *leaves(address=row['address'], path=row['path'],
+                *leaves(**(unit_connection(row) if 'vg' in row else
+                           {'address': row['address'], 'path': row['path']}),
                         type=row['storage_type']))
 
 
@@ -95,7 +117,7 @@ def connections(engine, request, sd=None):
             raise NotFound()
         return node('storage_connections', *[
             connection_xml(row) for row in rows.values()
-            if sd in (None, row['id'])])
+            if sd in (None, row['id']) and row['storage_type'] != 'fcp'])
 
 
 ROUTES = [

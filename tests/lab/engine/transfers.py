@@ -86,13 +86,16 @@ def subject(state, doc):
     return state.disks[img], state.disks[img]['image_id'], None
 
 
-def wanted_host(state, doc):
+def wanted_host(state, doc, disk):
+    """The one that is asked for, or any of the disk's data center."""
+    center = state.storagedomains[disk['domain']]['datacenter']
+    usable = [h for h in state.hosts.values() if h['status'] == 'up' and
+              state.clusters[h['cluster']]['datacenter'] == center]
     ident = xmlout.get_id(doc, 'host')
-    if ident is None:
-        ident = next((h['id'] for h in state.hosts.values()
-                      if h['status'] == 'up'), None)
+    if ident is None and usable:
+        ident = usable[0]['id']
     host = state.hosts.get(ident)
-    if host is None or host['status'] != 'up':
+    if host not in usable:
         raise conflict('Cannot transfer Virtual Disk. The host is not up.')
     return host
 
@@ -109,7 +112,7 @@ def add(engine, request):
         if direction not in ('upload', 'download'):
             raise bad('Invalid value %s for ImageTransferDirection'
                       % direction)
-        host = wanted_host(state, doc)
+        host = wanted_host(state, doc, disk)
         if direction == 'upload':
             require_usable(engine, what, [disk])
         elif state.volumes[vol]['status'] != 'ok':
@@ -163,6 +166,8 @@ def start(engine, request, row, disk):
             if row['direction'] == 'upload':
                 engine.storage.set_meta(disk['domain'], disk['id'],
                                         row['volume'], LEGALITY='ILLEGAL')
+            engine.storage.prepare(host_name(engine, row), disk['domain'],
+                                   disk['id'], row['volume'])
             phase('transferring')
         asked = await_end(engine, request, row)
         if asked == 'finalize':
@@ -176,6 +181,20 @@ def start(engine, request, row, disk):
 
     engine.tasks.start('transfer', 'Transferring disk ' + disk['alias'],
                        request.correlation, row['held'], work, undo)
+
+
+def host_name(engine, row):
+    return engine.state.hosts[row['host']]['name']
+
+
+def put_back(engine, row, disk):
+    """The image is torn down on the transfer's host; a host that is gone
+    has nothing to tear down."""
+    try:
+        engine.storage.teardown(host_name(engine, row), disk['domain'],
+                                disk['id'])
+    except Exception as err:
+        engine.note('transfer %s: %s' % (row['id'], err))
 
 
 def await_end(engine, request, row):
@@ -208,6 +227,7 @@ def finalize(engine, request, row, disk, phase):
         else:
             text = engine.storage.verify_untrusted(
                 disk['domain'], disk['id'], row['volume'])
+    put_back(engine, row, disk)
     if text:
         phase('finalizing_failure')
         engine.event(request, 1034, 'Image %s of disk %s failed: %s'
@@ -231,6 +251,7 @@ def cancel(engine, request, row, disk, phase):
         phase('cancelled_user')
     engine.tasks.wait('transfer')
     phase('finalizing_cleanup')
+    put_back(engine, row, disk)
     if row['direction'] == 'upload':
         destroy(engine, disk)
     else:

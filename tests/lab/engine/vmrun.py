@@ -20,8 +20,10 @@ def start(engine, request, vm):
                    row['attachments'].items() if att['active'] and
                    not att['snapshot']]
         require_usable(engine, what, plugged)
+        wanted = row.get('wanted_host')
         host = next((h for h in state.hosts.values()
                      if h['status'] == 'up' and
+                     wanted in (None, h['id']) and
                      h['cluster'] == row['cluster']), None)
         if host is None:
             raise conflict('Cannot %s. There is no host that satisfies '

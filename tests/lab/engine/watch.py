@@ -46,6 +46,7 @@ def hosts(engine):
                                % row['name'], 'error', host=row['id'])
         elif up and row['status'] == 'non_responsive' and \
                 row.get('watched'):
+            engine.storage.connect(row['name'])
             row['status'] = 'up'
             row['watched'] = False
             engine.tasks.event(13, 'Status of host %s was set to Up.'

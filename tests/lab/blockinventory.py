@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VMs of a lab with guests: a data center of its own, two block domains, each layout of disks.
+
+    block_one   version 5, iSCSI, on two LUNs
+    block_old   version 4, Fibre Channel, on one
+
+Making all that takes LVM in a guest minutes.  So it is made once for a checkout: the guests, with
+the domains connected and nothing prepared, the LUNs and the rows of the engine are kept beside the
+image, and each lab goes on from there.  Ids and bytes are the same in all labs of a checkout; keys
+and addresses are not.
+"""
+
+import concurrent.futures
+import fcntl
+import glob
+import hashlib
+import os
+import pickle
+
+import blockguest
+from blockgroup import EXTENT, Group
+from engine.state import State
+from inventory import MIB, Builder, new_id
+from volumes import qemu_img, round_up
+
+GIB = 1 << 30
+RATE_SUM = 12
+TABLES = ('datacenters', 'clusters', 'storagedomains', 'templates', 'vms', 'disks', 'volumes',
+          'snapshots', 'tags', 'vnicprofiles')
+DOMAINS = (
+    ('block_one', ('lun1', 'lun2'), 5, 'iscsi'),
+    ('block_old', ('lun3',), 4, 'fcp'),
+)
+
+
+class BlockBuilder(Builder):
+    """As Builder, on block domains."""
+
+    rate_sum = RATE_SUM
+
+    def places(self):
+        state = self.state
+        self.dc = state.add_datacenter('blockdc')
+        self.cluster = self.archive = state.add_cluster('blockcluster', self.dc)
+        self.domains = {}
+        guests = [host for host in self.storage.hosts if isinstance(host, blockguest.Guest)]
+        for name, luns, version, kind in DOMAINS:
+            group = Group(new_id(), name, luns, os.path.join(self.storage.lab_dir, 'luns'), guests,
+                          self.dc['id'], version, kind)
+            group.make()
+            self.storage.add_group(group)
+            for host in guests:
+                group.connect(host)
+            self.domains[name] = state.add_domain(
+                name, self.dc, '10.0.0.1', None, id=group.sd_id, storage_type=kind,
+                storage_format='v%d' % version, master=name == 'block_one')
+            self.domains[name]['vg'] = {
+                'id': group.vg_uuid,
+                'luns': [dict(zip(('id', 'size'), blockguest.LUNS[lun]), serial=lun)
+                         for lun in luns]}
+        self.profile = state.add_vnicprofile('blocknet', 'blocknet', self.dc)
+        self.nightly = state.add_tag('block-nightly')
+
+    def disk(self, alias, domain, size, fmt, seed, share=0.35, sparse=True, exact=False,
+             template=None):
+        """As a created disk, raw capacity is whole extents; exact: it stays, as of old versions.
+        What a raw disk was not written to is what the extents had before."""
+        sd, img, vol = self.domains[domain]['id'], new_id(), new_id()
+        image = self.raw_image(size, share, seed)
+        if fmt == 'cow':
+            compat = 'compat=' + self.storage._compat(sd)
+            qemu_img('convert', '-f', 'raw', '-O', 'qcow2', '-o', compat, image, image + '.qcow2')
+            os.unlink(image)
+            image += '.qcow2'
+        elif not exact:
+            size = round_up(size, EXTENT)
+        self.storage.import_volume(sd, img, vol, image, size, fmt, fmt == 'cow')
+        return self.state.add_disk(
+            alias, sd, fmt, fmt == 'cow', size, vol, id=img, template=template,
+            qcow_version='qcow2_v3' if self.storage.domains[sd].version >= 4 else 'qcow2_v2')
+
+    def scribble(self, disk, seed, count=12):
+        """The leaf is taken out, changed by QEMU and put back."""
+        group = self.storage.groups[disk['domain']]
+        path = os.path.join(self.scratch, 'leaf-%d' % seed)
+        group.copy_out(disk['image_id'], path)
+        self.scribble_file(path, disk, seed, count)
+        group.copy_in(disk['image_id'], path)
+        os.unlink(path)
+
+
+# -- the machines ---------------------------------------------------------
+
+
+def cow(b):
+    disk = b.disk('blk-cow_Disk1', 'block_one', GIB + 4096, 'cow', 301, share=0.03)
+    return [b.vm('blk-cow', [disk], tags=[b.nightly], description='cow, running')]
+
+
+def raw(b):
+    disk = b.disk('blk-raw_Disk1', 'block_one', 100 * MIB, 'raw', 302, share=0.2)
+    return [b.vm('blk-raw', [disk], description='raw preallocated, running')]
+
+
+def thin(b):
+    template = b.state.add_template('block-base', b.cluster)
+    base = b.disk('block-base_Disk1', 'block_one', 64 * MIB, 'cow', 303, share=0.3,
+                  template=template)
+    disk = b.thin_disk('blk-thin_Disk1', base)
+    b.scribble(disk, 304, count=6)
+    return [b.vm('blk-thin', [disk], template=template, description='thin, running')]
+
+
+def stopped(b):
+    odd = b.disk('blk-off_Disk1', 'block_one', GIB + 512, 'cow', 305, share=0.02, exact=True)
+    plain = b.disk('blk-off_Disk2', 'block_one', GIB + 512, 'raw', 306, share=0.02, exact=True)
+    b.vm('blk-off', [odd, plain], description='odd sizes, stopped')
+    return []
+
+
+def snaps(b):
+    on_raw = b.disk('blk-snaps_Disk1', 'block_one', 128 * MIB, 'raw', 307, share=0.1)
+    vm = b.vm('blk-snaps', [on_raw], description="a user's snapshot on raw, stopped")
+    b.snapshot(vm, 'only one', [on_raw])
+    b.scribble(on_raw, 308, count=6)
+    return []
+
+
+def old(b):
+    disk = b.disk('blk-old_Disk1', 'block_old', 48 * MIB, 'cow', 309, share=0.3)
+    b.vm('blk-old', [disk], description='on a domain of version 4, stopped')
+    return []
+
+
+SETS = {
+    'none': (),
+    'small': (cow, stopped),
+    'all': (cow, raw, thin, stopped, snaps, old),
+}
+
+
+# -- made or found --------------------------------------------------------
+
+
+def key(image, vm_set):
+    """Of everything that a kept lab depends on."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    found = hashlib.sha256((vm_set + blockguest.machine_key(image)).encode())
+    for pattern in ('block*.py', 'inventory.py', 'storage*.py', 'volumes.py', 'engine/state.py'):
+        for path in sorted(glob.glob(os.path.join(here, pattern))):
+            with open(path, 'rb') as source:
+                found.update(source.read())
+    return found.hexdigest()
+
+
+def copy(source, target):
+    blockguest.run(['cp', '--sparse=always', source, target], timeout=300)
+
+
+def on_all(hosts, work):
+    with concurrent.futures.ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(work, hosts))
+
+
+def make(storage, guests, vm_set, kept):
+    """Make everything and keep it; the guests end saved."""
+    on_all(guests, lambda host: host.start())
+    builder = BlockBuilder(State(), storage)
+    builder.state.mac_next += 1 << 16
+    builder.places()
+    machines = [vm for make_one in SETS[vm_set] for vm in make_one(builder)]
+    storage.settle()
+    os.makedirs(kept, exist_ok=True)
+    on_all(guests, lambda host: host.save(os.path.join(kept, host.name + '.state')))
+    for name in blockguest.LUNS:
+        copy(os.path.join(storage.lab_dir, 'luns', name), os.path.join(kept, name))
+    rows = {name: getattr(builder.state, name) for name in TABLES}
+    with open(os.path.join(kept, 'rows'), 'wb') as out:
+        pickle.dump((rows, list(storage.groups.values()), [vm['id'] for vm in machines]), out)
+    storage.groups.clear()
+
+
+def build(state, storage, vm_set):
+    """Everything of the block domains in the state of the engine and on the guests; -> (builder,
+    VMs that shall run)."""
+    guests = [host for host in storage.hosts if isinstance(host, blockguest.Guest)]
+    image = guests[0].image
+    kept = os.path.join(image, 'kept-%s-%d' % (vm_set, len(guests)))
+    with open(kept + '.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = key(image, vm_set)
+        try:
+            with open(os.path.join(kept, 'key')) as source:
+                known = source.read()
+        except FileNotFoundError:
+            known = None
+        if known != wanted:
+            if known:
+                os.unlink(os.path.join(kept, 'key'))
+            make(storage, guests, vm_set, kept)
+            with open(os.path.join(kept, 'key'), 'w') as out:
+                out.write(wanted)
+        else:
+            for name in blockguest.LUNS:
+                copy(os.path.join(kept, name), os.path.join(storage.lab_dir, 'luns', name))
+        with open(os.path.join(kept, 'rows'), 'rb') as source:
+            rows, groups, running = pickle.load(source)
+        on_all(guests, lambda host: host.start(state=os.path.join(kept, host.name + '.state')))
+    return adopt(state, storage, guests, rows, groups, running)
+
+
+def adopt(state, storage, guests, rows, groups, running):
+    """What was kept, as part of this lab."""
+    for name, table in rows.items():
+        known = getattr(state, name)
+        known.update((ident, row) for ident, row in table.items() if ident not in known)
+    for group in groups:
+        group.join(os.path.join(storage.lab_dir, 'luns'), guests)
+        storage.add_group(group)
+        for host in guests:
+            group.active[host.name] = group.special(host)
+    builder = BlockBuilder(state, storage)
+    (cluster,) = rows['clusters'].values()
+    builder.hosts = [builder.host_row(host, cluster, spm=host is guests[0]) for host in guests]
+    for vm in rows['vms'].values():
+        storage.vms.guest(vm['id'], RATE_SUM / 6)
+    return builder, [rows['vms'][ident] for ident in running]
