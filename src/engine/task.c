@@ -216,9 +216,10 @@ task_last_event_id (struct engine *engine, uint64_t *id, struct fault *f)
   return 0;
 }
 
-int
-task_events_since (struct engine *engine, uint64_t after, const char *vm_id,
-                   struct task_events **events, struct fault *f)
+/* CONDITION of the search: "", or one that ends with a blank, escaped. */
+static int
+events_since (struct engine *engine, uint64_t after, const char *condition,
+              const char *vm_id, struct task_events **events, struct fault *f)
 {
   CLEANUP (task_events_free)
   struct task_events *found = xcalloc (1, sizeof *found);
@@ -228,9 +229,9 @@ task_events_since (struct engine *engine, uint64_t after, const char *vm_id,
   if (vm_id != NULL && vm_id[0] != '\0')
     g.vm_id = vm_id;
   do {
-    CLEANUP_FREE char *path
-        = xasprintf ("events?from=%llu&max=%d&search=sortby%%20time%%20asc",
-                     (unsigned long long)g.highest, TASK_EVENTS_PAGE);
+    CLEANUP_FREE char *path = xasprintf (
+        "events?from=%llu&max=%d&search=%ssortby%%20time%%20asc",
+        (unsigned long long)g.highest, TASK_EVENTS_PAGE, condition);
 
     g.rows = 0;
     g.last = 0;
@@ -247,6 +248,22 @@ task_events_since (struct engine *engine, uint64_t after, const char *vm_id,
     qsort (found->items, found->count, sizeof *found->items, by_id);
   *events = steal_ptr (&found);
   return 0;
+}
+
+int
+task_events_since (struct engine *engine, uint64_t after, const char *vm_id,
+                   struct task_events **events, struct fault *f)
+{
+  return events_since (engine, after, "", vm_id, events, f);
+}
+
+int
+task_vm_events_since (struct engine *engine, uint64_t after, const char *vm_id,
+                      struct task_events **events, struct fault *f)
+{
+  CLEANUP_FREE char *condition = xasprintf ("event_vm_id%%3D%s%%20", vm_id);
+
+  return events_since (engine, after, condition, vm_id, events, f);
 }
 
 int

@@ -58,6 +58,12 @@ int task_last_event_id (struct engine *engine, uint64_t *id, struct fault *f);
    those that name that VM. */
 int task_events_since (struct engine *engine, uint64_t after, const char *vm_id,
                        struct task_events **events, struct fault *f);
+/* The same of VM_ID, picked by the engine.  An engine that does not know the
+   condition, or has removed old events, answers with fewer of them and no
+   fault: see that one is there which must be. */
+int task_vm_events_since (struct engine *engine, uint64_t after,
+                          const char *vm_id, struct task_events **events,
+                          struct fault *f);
 /* Events of one correlation id, oldest first. */
 int task_events_of (struct engine *engine, const char *correlation,
                     struct task_events **events, struct fault *f);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +12,7 @@
 #include "conf/settings.h"
 #include "engine/login.h"
 #include "engine/snapshot.h"
+#include "engine/task.h"
 #include "job/base.h"
 #include "job/site.h"
 #include "repo/manifest.h"
@@ -78,6 +81,54 @@ ask_snapshot (struct site *site, const char *vm_id, struct base *b,
   return fault_copy (f, &why);
 }
 
+/* 357, 359: a snapshot was not removed, or not from all disks; 376: a snapshot
+   of one disk was not. */
+static const unsigned failed_merges[] = { 357, 359, 376, 0 };
+
+/* Is the making of the point's own snapshot among EVENTS?  It must be. */
+static bool
+has_own (const struct task_events *events, const struct manifest *m)
+{
+  char mark[TASK_CORRELATION_SIZE];
+  size_t size = (size_t)snprintf (mark, sizeof mark, "cl-%s-", m->run_id);
+
+  for (size_t i = 0; i < events->count; i++) {
+    const struct task_event *e = &events->items[i];
+
+    if ((e->code == 45 || e->code == 68)
+        && strncmp (e->correlation, mark, size) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* What the events since the point's snapshot say of merges.  An empty answer of
+   a search may be a misunderstanding: then all events are looked through. */
+static int
+ask_events (struct site *site, const char *vm_id, struct base *b,
+            struct fault *f)
+{
+  const struct manifest *m = b->facts.point->manifest;
+  CLEANUP (task_events_free) struct task_events *events = NULL;
+
+  b->facts.merges = PLAN_MERGES_FINE;
+  if (m->event == 0)
+    return 0;
+  if (task_vm_events_since (site->engine, m->event, vm_id, &events, f) < 0)
+    return -1;
+  if (!has_own (events, m)) {
+    task_events_free (events);
+    events = NULL;
+    if (task_events_since (site->engine, m->event, vm_id, &events, f) < 0)
+      return -1;
+  }
+  if (task_find_event (events, failed_merges) != NULL)
+    b->facts.merges = PLAN_MERGES_FAILED;
+  else if (!has_own (events, m))
+    b->facts.merges = PLAN_MERGES_UNKNOWN;
+  return 0;
+}
+
 int
 base_get (struct site *site, const char *vm_id, bool full, struct base **out,
           struct fault *f)
@@ -97,8 +148,8 @@ base_get (struct site *site, const char *vm_id, bool full, struct base **out,
     b->facts.damaged = b->facts.point->manifest == NULL;
   }
   if (b->facts.keep && b->facts.point != NULL && !b->facts.damaged
-      && (check_images (site, b, f) < 0
-          || ask_snapshot (site, vm_id, b, f) < 0))
+      && (check_images (site, b, f) < 0 || ask_snapshot (site, vm_id, b, f) < 0
+          || (b->snapshot != NULL && ask_events (site, vm_id, b, f) < 0)))
     return -1;
   *out = steal_ptr (&b);
   return 0;

@@ -147,6 +147,10 @@ refuse_snapshot (const struct plan_base *base)
     return "kept snapshot is locked";
   if (!is_ours (base))
     return "kept snapshot does not carry our mark any more";
+  if (base->merges == PLAN_MERGES_FAILED)
+    return "a merge has failed since the last point";
+  if (base->merges == PLAN_MERGES_UNKNOWN)
+    return "the engine's events since the last point are not all there";
   return NULL;
 }
 

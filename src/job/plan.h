@@ -54,6 +54,14 @@ struct plan_input {
   unsigned turn; /* spreads stopped VMs over the hosts: any number */
 };
 
+/* What the engine's events since the point say of merges: a half-done one may
+   have changed volumes that a snapshot shows. */
+enum plan_merges {
+  PLAN_MERGES_FINE,
+  PLAN_MERGES_FAILED,
+  PLAN_MERGES_UNKNOWN, /* the events are not there any more */
+};
+
 /* What an increment of a VM could be built on; borrowed. */
 struct plan_base {
   bool full;                       /* asked for on the command line */
@@ -63,6 +71,7 @@ struct plan_base {
   unsigned depth;                  /* images in its longest chain */
   const struct snapshot *snapshot; /* the one that it names; NULL: gone */
   const struct disk_list *disks;   /* which that one lists now */
+  enum plan_merges merges;
   const char *repository_id;
   const char *engine_id; /* of this engine; "": not known */
 };

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/xmem.h"
 #include "conf/settings.h"
 #include "engine/cluster.h"
 #include "engine/domain.h"
@@ -14,6 +16,7 @@
 #include "job/record.h"
 #include "job/site.h"
 #include "repo/manifest.h"
+#include "repo/point.h"
 
 static int
 record_nics (const struct vm *vm, struct manifest *m, struct fault *f)
@@ -84,6 +87,29 @@ record_vm (const struct site *site, const struct plan_vm *plan,
   if (record_nics (vm, m, f) < 0)
     return -1;
   return record_skipped (plan, m, f);
+}
+
+int
+record_removed (const struct point *before, const struct vm *vm,
+                struct manifest *m, struct fault *f)
+{
+  for (size_t i = 0; i < before->manifest->disk_count; i++) {
+    const struct manifest_disk *d = &before->manifest->disks[i];
+    CLEANUP_FREE char *reason = NULL;
+    struct manifest_skipped *out;
+
+    if (vm_find_disk (vm, d->id) != NULL)
+      continue;
+    out = manifest_add_skipped (m, f);
+    if (out == NULL)
+      return -1;
+    reason
+        = xasprintf ("not attached any more, it is in point %s", before->name);
+    memcpy (out->id, d->id, sizeof out->id);
+    manifest_set (&out->alias, d->alias);
+    manifest_set (&out->reason, reason);
+  }
+  return 0;
 }
 
 int

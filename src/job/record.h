@@ -11,12 +11,16 @@ struct manifest;
 struct manifest_disk;
 struct plan_disk;
 struct plan_vm;
+struct point;
 struct site;
 struct vm;
 
 /* Everything but the snapshot, the reason and the disks that are saved. */
 int record_vm (const struct site *site, const struct plan_vm *plan,
                const struct vm *vm, struct manifest *m, struct fault *f);
+/* The disks of the point BEFORE that VM does not have any more. */
+int record_removed (const struct point *before, const struct vm *vm,
+                    struct manifest *m, struct fault *f);
 /* One saved disk: why it was read so, its frozen volume, the size of the image.
    BEFORE: the disk at the point whose snapshot is still there, or NULL: the
    format of the disk is that of then, since the top volume of today is made by

@@ -202,7 +202,9 @@ choose (struct vmjob *j, struct fault *f)
                                c->reason);
     c->increment = c->since;
   }
-  return 0;
+  if (j->base->facts.point == NULL || j->base->facts.point->manifest == NULL)
+    return 0;
+  return record_removed (j->base->facts.point, j->vm, j->manifest, f);
 }
 
 static int
@@ -469,6 +471,7 @@ check_chains (struct vmjob *j, struct fault *f)
 static int
 publish_phase (struct vmjob *j, struct fault *f)
 {
+  j->manifest->event = j->last_event;
   enter (j, PHASE_PUBLISH, draft_point (j->draft));
   if (lease_check (j->lease, f) < 0
       || draft_publish (j->draft, j->manifest, f) < 0)

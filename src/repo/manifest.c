@@ -86,6 +86,7 @@ static const struct field top_fields[] = {
   TOP ("engine", TEXT, engine_id, false),
   TOP ("snapshot", ID, snapshot_id, false),
   TOP ("snapshot.date", POINT, snapshot_date, false),
+  TOP ("snapshot.event", NUMBER, event, false),
   TOP ("cluster", TEXT, cluster_id, false),
   TOP ("cluster.name", TEXT, cluster_name, false),
   TOP ("host", TEXT, host_id, false),
@@ -426,6 +427,8 @@ field_format (const struct field *field, const void *entry, struct buf *b)
     value = *(char *const *)at;
     break;
   case FIELD_NUMBER:
+    if (!field->required && *(const uint64_t *)at == 0)
+      return;
     snprintf (text, sizeof text, "%llu",
               (unsigned long long)*(const uint64_t *)at);
     break;

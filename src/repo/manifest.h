@@ -115,6 +115,8 @@ struct manifest {
   char *engine_id; /* identifies the engine's instance */
   char snapshot_id[UUID_SIZE];
   char snapshot_date[POINT_NAME_SIZE]; /* compact form; "" when not known */
+  uint64_t event;                      /* the engine's last one before that
+                                          snapshot; 0 when not known */
   char finished[POINT_NAME_SIZE];      /* when it was published; by the draft */
   char *cluster_id;
   char *cluster_name;

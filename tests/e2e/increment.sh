@@ -104,9 +104,12 @@ ctl vm-start db01
 night 5
 is db01 db_new 'full: the last point does not have it'
 is db01 db_log 'increment on *'
-[ -z "$(reason db01 db_system)" ] || die 'the removed disk is there'
+is db01 db_system 'not attached any more, it is in point 2*'
+expect 0 cl show "$(latest db01)"
+says 'not attached any more'
 night 6
 is db01 db_new 'increment on *'
+[ -z "$(reason db01 db_system)" ] || die 'the removed disk is told again'
 # Through all of these chains, also over the place where a parent ends.
 for vm in odd db01; do
   point=$(latest "$vm")
@@ -154,6 +157,9 @@ says 'event 357'
 [ "$(ours thin01)" = "$before" ] || die 'a snapshot came or went'
 [ "$(latest thin01)" = "$point" ] || die 'a point came'
 night 12
+is thin01 thin01_Disk1 'full: a merge has failed since the last point'
+is db01 db_log 'increment on *'
+night 13
 is thin01 thin01_Disk1 'increment on *'
 expect 0 cl verify
 for vm in $VMS; do

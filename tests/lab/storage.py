@@ -258,6 +258,24 @@ class Storage(View):
                 raise StorageError('disk %s is not on domain %s' % (img, sd))
             shutil.rmtree(doomed)
 
+    def move_image(self, sd, new_sd, img):
+        """All volumes of a disk that is not in use to another domain, ids and all."""
+        with self._image(sd, img):
+            source, target = self.image_dir(sd, img), self.image_dir(new_sd, img)
+            self._command('cp', '-a', '--sparse=always', source, target)
+            for vol in self.volumes(new_sd, img):
+                self.set_meta(new_sd, img, vol, DOMAIN=new_sd)
+        self.delete_image(sd, img)
+
+    def copy_chain(self, sd, img, vol, fmt, path):
+        """What a chain that is not in use shows, as one image of that format."""
+        with self._image(sd, img):
+            own_format = QEMU_FORMATS[self.volume_meta(sd, img, vol)['FORMAT']]
+            qemu_img(
+                'convert', '-f', own_format, '-O', QEMU_FORMATS[fmt],
+                self.volume_path(sd, img, vol), path,
+            )
+
     # -- metadata ---------------------------------------------------------
 
     def set_meta(self, sd, img, vol, **keys):

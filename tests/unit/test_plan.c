@@ -381,6 +381,9 @@ test_increment (void **state)
     { "locked", "full: kept snapshot is locked" },
     { "renamed", "full: kept snapshot does not carry our mark any more" },
     { "foreign", "full: kept snapshot does not carry our mark any more" },
+    { "merge", "full: a merge has failed since the last point" },
+    { "no events",
+      "full: the engine's events since the last point are not all there" },
     { "new", "full: the last point does not have it" },
     { "same alias", "full: the last point does not have it" },
     { "not listed", "full: kept snapshot does not list the disk" },
@@ -452,6 +455,10 @@ test_increment (void **state)
       listed.volume_id[0] = '\0';
     if (IS ("illegal"))
       strcpy (listed.status, "illegal");
+    if (IS ("merge"))
+      base.merges = PLAN_MERGES_FAILED;
+    if (IS ("no events"))
+      base.merges = PLAN_MERGES_UNKNOWN;
     base.full = IS ("full");
     base.keep = !IS ("not kept");
     base.damaged = IS ("damaged") || IS ("no manifest");

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 
-from . import snapshots, vmrun, vms
+from . import behind, snapshots, vmrun, vms
 from .errors import Fault, NotFound
 from .server import Request
 from .state import now
@@ -330,6 +330,48 @@ def poke(engine, table, ident, key, value):
             rows[ident][key] = value
 
 
+def preview(engine, vm, snap):
+    """preview VM SNAP: the stopped VM shows the snapshot"""
+    behind.preview(engine, the_vm(engine, vm), the_snapshot(engine, vm, snap))
+
+
+def undo_preview(engine, vm):
+    """undo-preview VM"""
+    behind.undo(engine, the_vm(engine, vm))
+
+
+def commit_preview(engine, vm):
+    """commit-preview VM: it is restored to that snapshot"""
+    behind.commit(engine, the_vm(engine, vm))
+
+
+def remove_disk_snapshot(engine, vm, snap, disk):
+    """remove-disk-snapshot VM SNAP DISK: one disk leaves it (a real merge)"""
+    behind.remove_disk_snapshot(engine, the_vm(engine, vm),
+                                the_snapshot(engine, vm, snap),
+                                the_disk(engine, vm, disk))
+
+
+def move_disk(engine, vm, disk, domain):
+    """move-disk VM DISK DOMAIN: of a stopped VM, with its ids"""
+    rows = [row for row in engine.state.storagedomains.values()
+            if row['name'] == domain]
+    if len(rows) != 1:
+        raise LookupError('no domain %s' % domain)
+    behind.move_disk(engine, the_vm(engine, vm), the_disk(engine, vm, disk),
+                     rows[0])
+
+
+def reimport(engine, vm):
+    """reimport VM: the stopped VM has new disks and no snapshots"""
+    behind.reimport(engine, the_vm(engine, vm))
+
+
+def forget_events(engine):
+    """forget-events: all but the last event are gone"""
+    behind.forget_events(engine)
+
+
 # -- questions ------------------------------------------------------------
 
 def inventory(engine):
@@ -511,6 +553,10 @@ VERBS = {
     'add-snapshot': add_snapshot, 'remove-snapshot': remove_snapshot,
     'remove-vm': remove_vm, 'vm-start': vm_start, 'vm-stop': vm_stop,
     'vm-migrate': vm_migrate, 'host-status': host_status, 'poke': poke,
+    'preview': preview, 'undo-preview': undo_preview,
+    'commit-preview': commit_preview, 'move-disk': move_disk,
+    'remove-disk-snapshot': remove_disk_snapshot, 'reimport': reimport,
+    'forget-events': forget_events,
     'inventory': inventory, 'log': log, 'events': events,
     'snapshots': list_snapshots, 'chain': chain, 'fingerprint': fingerprint,
     'oracle': oracle, 'baseline': baseline, 'extra': extra, 'idle': idle,
