@@ -12,8 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <linux/fs.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
@@ -23,6 +26,9 @@
 
 #define OPEN_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
 #define ZERO_STEP ((size_t)1024 * 1024)
+/* One request to a device: storage that has to write them must not be busy
+   for long, as other hosts renew their leases on it. */
+#define ZERO_DEVICE_STEP (UINT64_C (32) * 1024 * 1024)
 
 void
 direct_init (struct direct *d)
@@ -171,6 +177,42 @@ err:
   return -1;
 }
 
+int
+direct_take (struct direct *d, int fd, const char *name, uint64_t size,
+             struct fault *f)
+{
+  struct stat st;
+  uint64_t bytes = 0;
+
+  direct_init (d);
+  d->fd = fd;
+  memcpy (d->name, name, UUID_SIZE);
+  if (fstat (fd, &st) < 0 || !S_ISBLK (st.st_mode)
+      || ioctl (fd, BLKGETSIZE64, &bytes) < 0) {
+    fault_set (f, FAULT_IO, errno, "volume %s: its device", name);
+    goto err;
+  }
+  if (bytes != size) {
+    fault_set (f, FAULT_CORRUPT, 0,
+               "volume %s: its device has %llu bytes, LVM says %llu", name,
+               (unsigned long long)bytes, (unsigned long long)size);
+    goto err;
+  }
+  d->device = true;
+  d->size = size;
+  d->dev = st.st_rdev;
+  d->source = (struct source){ .opaque = d,
+                               .name = d->name,
+                               .size = size,
+                               .align = DIRECT_ALIGN,
+                               .block_device = true,
+                               .read_at = source_read_at };
+  return 0;
+err:
+  direct_close (d, NULL);
+  return -1;
+}
+
 /* --- read ------------------------------------------------------------- */
 
 /* The file ends at END of a read that wanted more: right only where it always
@@ -256,6 +298,46 @@ write_zeros (struct direct *d, uint64_t offset, uint64_t length,
   return 0;
 }
 
+/* Zeros on a device by writing. */
+static int
+write_device_zeros (struct direct *d, uint64_t offset, uint64_t length,
+                    struct fault *f)
+{
+  CLEANUP_FREE void *zeros = try_aligned (DIRECT_ALIGN, ZERO_STEP, "zeros", f);
+  size_t step;
+
+  if (zeros == NULL)
+    return -1;
+  memset (zeros, 0, ZERO_STEP);
+  while (length > 0) {
+    step = length < ZERO_STEP ? (size_t)length : ZERO_STEP;
+    if (fdio_pwrite_full (d->fd, zeros, step, offset, d->name, f) < 0)
+      return -1;
+    offset += step;
+    length -= step;
+  }
+  return 0;
+}
+
+/* BLKDISCARD may leave anything; this reads as zeros for sure. */
+static int
+zero_device (struct direct *d, uint64_t offset, uint64_t length,
+             struct fault *f)
+{
+  uint64_t range[2];
+
+  while (length > 0) {
+    range[0] = offset;
+    range[1] = length < ZERO_DEVICE_STEP ? length : ZERO_DEVICE_STEP;
+    if (ioctl (d->fd, BLKZEROOUT, range) < 0
+        && write_device_zeros (d, offset, range[1], f) < 0)
+      return -1;
+    offset += range[1];
+    length -= range[1];
+  }
+  return 0;
+}
+
 int
 direct_zero (struct direct *d, uint64_t offset, uint64_t length,
              struct fault *f)
@@ -265,6 +347,8 @@ direct_zero (struct direct *d, uint64_t offset, uint64_t length,
   struct stat st;
   bool sparse;
 
+  if (d->device)
+    return zero_device (d, offset, length, f);
   if (fstat (d->fd, &st) < 0)
     return fault_set (f, FAULT_IO, errno, "stat volume %s", d->name);
   /* what was preallocated stays so */
@@ -287,9 +371,11 @@ direct_truncate (struct direct *d, uint64_t size, struct fault *f)
 int
 direct_flush (struct direct *d, struct fault *f)
 {
-  if (fdio_fsync (d->tail_fd, d->name, f) < 0
+  int cached = d->device ? d->fd : d->tail_fd;
+
+  if ((!d->device && fdio_fsync (d->tail_fd, d->name, f) < 0)
       || fdio_fsync (d->fd, d->name, f) < 0)
     return -1;
-  posix_fadvise (d->tail_fd, 0, 0, POSIX_FADV_DONTNEED);
+  posix_fadvise (cached, 0, 0, POSIX_FADV_DONTNEED);
   return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A volume's file, read and written past the page cache: what another host
-   wrote is seen, and the memory of the hypervisor stays its guests'. */
+/* A volume's file or device, read and written past the page cache: what another
+   host wrote is seen, and the memory of the hypervisor stays its guests'. */
 #ifndef DIRECT_H
 #define DIRECT_H
 
@@ -22,6 +22,7 @@ struct direct {
   int fd;
   int tail_fd;   /* for writing: the same file without O_DIRECT; else -1 */
   bool buffered; /* this file system knows no O_DIRECT (tmpfs, some FUSE) */
+  bool device;   /* a logical volume: dev is its number, ino 0 */
   uint64_t size; /* bytes, when it was opened or set */
   uint64_t dev;
   uint64_t ino;
@@ -38,18 +39,24 @@ int direct_open_read (struct direct *d, int dir_fd, const char *name,
 /* The same for reading and writing; nothing is created or cut. */
 int direct_open_write (struct direct *d, int dir_fd, const char *name,
                        struct fault *f);
+/* Take over FD, a logical volume's device of SIZE bytes that was opened with
+   O_DIRECT; it is called NAME.  FD is closed in any case. */
+int direct_take (struct direct *d, int fd, const char *name, uint64_t size,
+                 struct fault *f);
 int direct_close (struct direct *d, struct fault *f);
 
 /* Read exactly SIZE bytes; aligned.  What lies beyond the end of the file is
-   filled with zeros; a file that became shorter is FAULT_CORRUPT. */
+   filled with zeros; what became shorter is FAULT_CORRUPT. */
 int direct_read (const struct direct *d, uint64_t offset, void *data,
                  size_t size, struct fault *f);
 /* Write SIZE bytes of aligned memory at an aligned OFFSET; SIZE may be any:
-   the end that is not aligned goes through the page cache. */
+   the end that is not aligned goes through the page cache.  On a device SIZE
+   is aligned. */
 int direct_write (struct direct *d, uint64_t offset, const void *data,
                   size_t size, struct fault *f);
 /* Make a range read as zeros without changing the file's size, with as little
-   writing as the file system allows.  Any numbers below the file's size. */
+   writing as the file system or device allows.  Any numbers below the file's
+   size; on a device aligned ones. */
 int direct_zero (struct direct *d, uint64_t offset, uint64_t length,
                  struct fault *f);
 int direct_truncate (struct direct *d, uint64_t size, struct fault *f);

@@ -27,11 +27,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fdio.h"
 #include "base/xmem.h"
 #include "remote/guard.h"
+#include "remote/lv.h"
+#include "remote/lvserve.h"
+#include "remote/lvstate.h"
 
 #define COMMAND "chainlift-remote"
 #define NICENESS 10
@@ -63,13 +67,16 @@ enum request_op {
 /* Both ends are the same binary on the same machine: structs travel as they
    are. */
 struct request {
-  uint32_t op;
+  uint32_t op; /* enum request_op; from LVSERVE_OPEN on enum lvserve_op */
   uint32_t count;
   union {
     struct scan_file files[SCAN_FILES_MAX];
     char title[TITLE_SIZE];
+    struct lv_want want;
   };
 };
+_Static_assert(sizeof (struct request) >= sizeof (struct lvserve_request),
+               "room for each request");
 
 struct reply {
   int32_t failed;
@@ -86,6 +93,8 @@ struct guard {
   int fd;
   bool root;
   bool vdsm;
+  bool orphans;
+  struct lv *lv; /* in the guard alone */
   struct beat *beat;
   pthread_mutex_t lock; /* one question at a time */
   struct request request;
@@ -293,6 +302,54 @@ guard_scan (struct guard *g, const struct scan_file *files, uint32_t count,
   return 0;
 }
 
+bool
+guard_has_orphans (const struct guard *g)
+{
+  return g->orphans;
+}
+
+/* The descriptor that came with M, or -1. */
+static int
+passed_fd (struct msghdr *m)
+{
+  struct cmsghdr *c = CMSG_FIRSTHDR (m);
+  int fd = -1;
+
+  if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS
+      && c->cmsg_len == CMSG_LEN (sizeof fd))
+    memcpy (&fd, CMSG_DATA (c), sizeof fd);
+  return fd;
+}
+
+int
+guard_ask (struct guard *g, const void *request, size_t size, void *reply,
+           size_t reply_size, size_t least, int *passed, struct fault *f)
+{
+  SCOPED_LOCK (&g->lock);
+  struct iovec iov = { .iov_base = reply, .iov_len = reply_size };
+  union {
+    char bytes[CMSG_SPACE (sizeof (int))];
+    struct cmsghdr align;
+  } control = { .bytes = { 0 } };
+  struct msghdr m = { .msg_iov = &iov,
+                      .msg_iovlen = 1,
+                      .msg_control = control.bytes,
+                      .msg_controllen = sizeof control.bytes };
+  ssize_t n = -1;
+  int fd;
+
+  if (send (g->fd, request, size, MSG_NOSIGNAL) == (ssize_t)size)
+    n = recvmsg (g->fd, &m, MSG_CMSG_CLOEXEC);
+  if (n < (ssize_t)least)
+    return fault_set (f, FAULT_INTERNAL, errno, "ask the guard process");
+  fd = passed_fd (&m);
+  if (passed != NULL)
+    *passed = fd;
+  else if (fd >= 0)
+    close (fd);
+  return 0;
+}
+
 void
 guard_title (struct guard *g, const char *run_id)
 {
@@ -334,6 +391,8 @@ answer (struct guard *g, pid_t worker)
     return n < 0 && errno == EINTR ? 0 : -1;
   if (n < (ssize_t)offsetof (struct request, files))
     return -1;
+  if (rq->op >= LVSERVE_OPEN)
+    return lvserve (g->lv, rq, (size_t)n, g->fd);
   if (rq->op == REQUEST_DIE) {
     kill (worker, SIGKILL);
     kill (getpid (), SIGKILL);
@@ -362,6 +421,21 @@ overdue (const struct guard *g)
                                 + atomic_load (&g->beat->limit_ms) + GRACE_MS;
 }
 
+/* Is the signal that came the end of the worker, or one to end us?  Commands
+   of LVM end too. */
+static bool
+to_end (int signals, pid_t worker)
+{
+  struct signalfd_siginfo info;
+  siginfo_t child = { .si_pid = 0 };
+
+  if (read (signals, &info, sizeof info) != (ssize_t)sizeof info
+      || info.ssi_signo != SIGCHLD)
+    return true;
+  return waitid (P_PID, (id_t)worker, &child, WEXITED | WNOHANG | WNOWAIT) < 0
+         || child.si_pid == worker;
+}
+
 /* Serve until the worker closes its end, a signal comes, or the worker is
    overdue.  Whatever it was, the worker is to end now. */
 static void
@@ -374,7 +448,7 @@ serve (struct guard *g, pid_t worker, int signals)
     p[0].revents = p[1].revents = 0;
     if (poll (p, 2, POLL_MS) < 0 && errno != EINTR)
       return;
-    if (p[1].revents != 0 || overdue (g))
+    if (overdue (g) || (p[1].revents != 0 && to_end (signals, worker)))
       return;
     if (p[0].revents != 0 && answer (g, worker) < 0)
       return;
@@ -431,6 +505,20 @@ leave_streams (void)
     close (null);
 }
 
+/* The worker is gone, and with it all that it had open: what it did not give
+   back is put back now. */
+static void
+put_back (struct guard *g)
+{
+  struct buf report;
+
+  buf_init (&report, MSG_REPORT_MAX);
+  lv_close (g->lv, &report);
+  if (report.size > 0)
+    fprintf (stderr, COMMAND ": %.*s", (int)report.size, (char *)report.data);
+  buf_reset (&report);
+}
+
 static int
 run_guard (struct guard *g, pid_t worker, const sigset_t *watched)
 {
@@ -439,9 +527,12 @@ run_guard (struct guard *g, pid_t worker, const sigset_t *watched)
   int status;
 
   leave_streams ();
+  g->lv = lv_new ();
   if (signals >= 0)
     serve (g, worker, signals);
   status = reap (g, worker);
+  put_back (g);
+  free (g->lv);
   free (g);
   return status;
 }
@@ -479,6 +570,7 @@ guard_run (int (*work) (struct guard *g, void *opaque), void *opaque)
   sigprocmask (SIG_BLOCK, &watched, &old);
   pthread_mutex_init (&g->lock, NULL);
   g->root = geteuid () == 0;
+  g->orphans = g->root && lvstate_orphans ();
   g->beat = share_beat ();
   if (g->beat == NULL
       || socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

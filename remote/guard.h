@@ -2,7 +2,7 @@
 /* The helper is two processes.
 
      guard   the one that was started; keeps root, if it was root, for what
-             only root can see or undo: /proc of all processes, later LVM
+             only root can see or undo: /proc of all processes, LVM
      worker  its child; becomes vdsm (36:36), which an NFS server that squashes
              root lets in, and does all I/O of volumes and all parsing
 
@@ -14,6 +14,7 @@
 #define GUARD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "remote/scan.h"
@@ -46,6 +47,14 @@ uint32_t guard_left_ms (const struct guard *g);
 /* scan_writers, done by the guard.  Thread-safe. */
 int guard_scan (struct guard *g, const struct scan_file *files, uint32_t count,
                 struct scan_result *out, struct fault *f);
+/* Send REQUEST of SIZE bytes, which the guard answers by lvserve: at least
+   LEAST and at most REPLY_SIZE bytes to REPLY, and the descriptor that came
+   with them to *PASSED (may be NULL), or -1.  Takes as long as LVM does.
+   Thread-safe. */
+int guard_ask (struct guard *g, const void *request, size_t size, void *reply,
+               size_t reply_size, size_t least, int *passed, struct fault *f);
+/* Had killed helpers left records of logical volumes when this one began? */
+bool guard_has_orphans (const struct guard *g);
 /* Show RUN_ID in the process list. */
 void guard_title (struct guard *g, const char *run_id);
 /* SIGKILL for both processes (test hook). */

@@ -22,6 +22,8 @@
 #include "base/xmem.h"
 #include "image/chain.h"
 #include "image/extent.h"
+#include "remote/cover.h"
+#include "remote/hold.h"
 #include "remote/path.h"
 #include "remote/receive.h"
 #include "remote/session.h"
@@ -29,22 +31,36 @@
 
 #define ACK_STEP (MSG_WRITTEN_STEP / 4)
 #define CHECK_STEP FRAME_RAW_MAX
+/* How often a logical volume is proven while it is written: it may be removed
+   on another host, and its extents given away, while our device stays. */
+#define PROOF_MS 10000
+#define PROOF_BYTES (UINT64_C (2) * 1024 * 1024 * 1024)
+/* Nothing is written when the last proof is older. */
+#define PROOF_LATE_MS 60000
 /* How much of a fresh raw file is looked at where the file system cannot say
    what is a hole. */
 #define EMPTY_LOOK_MAX (UINT64_C (16) * 1024 * 1024)
 
 struct writing {
   struct session *session;
-  struct path_domain domain;
-  int domain_fd;
-  uint32_t id; /* of OPEN_WRITE: acknowledgements and faults carry it */
+  char domain[UUID_SIZE];
+  int domain_fd;      /* -1 for a logical volume */
+  struct hold *hold;  /* NULL for a file */
+  struct cover cover; /* of a raw logical volume */
+  uint32_t id;        /* of OPEN_WRITE: acknowledgements and faults carry it */
   struct volume volume;
   char *identity;
   _Atomic uint64_t total; /* bytes of DATA and ZERO that are written */
   _Atomic uint64_t acked;
   _Atomic uint64_t end; /* of the highest byte written */
   _Atomic bool failed;  /* a write was lost: no more, and no seal */
+
+  pthread_mutex_t proof_lock;   /* held by the one who proves again */
+  _Atomic uint64_t proof_ms;    /* when the last proof began */
+  _Atomic uint64_t proof_total; /* total at that time */
 };
+
+static void note_proof (struct writing *w, uint64_t ms, uint64_t total);
 
 /* --- open ------------------------------------------------------------- */
 
@@ -124,12 +140,10 @@ prove_empty_raw (struct writing *w, struct fault *f)
 static int
 prove_alone (struct writing *w, struct fault *f)
 {
-  const struct direct *d = &w->volume.file;
-  struct scan_file file = { .dev = d->dev, .ino = d->ino };
+  struct scan_file file;
   struct scan_result result;
 
-  memcpy (file.name, d->name, UUID_SIZE);
-  file.info_ino = scan_info_ino (d->fd);
+  volume_scan_file (&w->volume, &file);
   if (guard_scan (w->session->guard, &file, 1, &result, f) < 0)
     return -1;
   if (result.pid == 0)
@@ -156,24 +170,57 @@ clear_head (struct writing *w, struct fault *f)
 }
 
 static int
+open_block (struct writing *w, const struct msg_open_write *m, struct fault *f)
+{
+  CLEANUP_FREE struct lv_want *want = xcalloc (1, sizeof *want);
+  bool locked = (m->flags & MSG_WRITE_LOCKED) != 0;
+
+  if (hold_want (m->dir, &m->group, locked ? LV_WRITE_LOCKED : LV_WRITE, want,
+                 f)
+      < 0)
+    return -1;
+  memcpy (w->domain, want->sd, UUID_SIZE);
+  memcpy (want->volumes[want->count++], m->volume, UUID_SIZE);
+  want->need = m->need > m->capacity && m->format == MSG_RAW ? m->need
+               : m->format == MSG_RAW                        ? m->capacity
+                                                             : m->need;
+  w->hold = hold_open (w->session->guard, want, f);
+  if (w->hold == NULL || volume_prove_write (&w->volume, w->hold, m, f) < 0
+      || hold_activate (w->hold, f) < 0)
+    return -1;
+  session_stop (w->session, "active");
+  if (volume_take (&w->volume, f) < 0)
+    return -1;
+  return w->volume.meta.cow ? 0
+                            : cover_init (&w->cover, w->volume.file.size, f);
+}
+
+static int
+open_file (struct writing *w, const struct msg_open_write *m, struct fault *f)
+{
+  struct path_domain domain;
+
+  if (path_parse (m->dir, &domain, f) < 0)
+    return -1;
+  memcpy (w->domain, path_domain_id (&domain), UUID_SIZE);
+  w->domain_fd = path_open_domain (&domain, f);
+  if (w->domain_fd < 0)
+    return -1;
+  return volume_open_write (&w->volume, w->domain_fd, w->domain, m, f);
+}
+
+static int
 open_volume (struct writing *w, const struct msg_open_write *m, struct fault *f)
 {
-  int rc = 0;
+  int rc = m->kind == MSG_BLOCK ? open_block (w, m, f) : open_file (w, m, f);
 
-  if (m->kind != MSG_FILE)
-    return fault_set (f, FAULT_REMOTE, 0,
-                      "block domains are not supported by this release");
-  if (path_parse (m->dir, &w->domain, f) < 0)
-    return -1;
-  w->domain_fd = path_open_domain (&w->domain, f);
-  if (w->domain_fd < 0
-      || volume_open_write (&w->volume, w->domain_fd,
-                            path_domain_id (&w->domain), m, f)
-             < 0)
+  if (rc < 0)
     return -1;
   if (prove_alone (w, f) < 0)
     rc = -1;
-  else if ((m->flags & MSG_WRITE_FRESH) != 0)
+  /* a raw logical volume is never fresh */
+  else if ((m->flags & MSG_WRITE_FRESH) != 0
+           && (w->hold == NULL || w->volume.meta.cow))
     rc = w->volume.meta.cow ? prove_empty_cow (w, f) : prove_empty_raw (w, f);
   if (rc < 0)
     return fault_prefix (f, "volume %s", m->volume);
@@ -199,6 +246,7 @@ open_writing (struct writing *w, const struct msg_open_write *m,
   buf_reset (&text);
   if (rc < 0 || (w->volume.meta.cow && clear_head (w, f) < 0))
     return -1;
+  note_proof (w, guard_now_ms (), 0);
   reply.container = w->volume.file.size;
   reply.identity = w->identity;
   pthread_mutex_lock (&w->session->lock);
@@ -224,10 +272,11 @@ receive_open (struct session *s, uint32_t id, struct buf *payload,
     w->session = s;
     w->domain_fd = -1;
     w->id = id;
+    pthread_mutex_init (&w->proof_lock, NULL);
     volume_init (&w->volume);
     rc = open_writing (w, &m, f);
     if (rc < 0)
-      receive_close (w, NULL);
+      receive_close (w, f);
   }
   msg_open_write_reset (&m);
   return rc;
@@ -240,6 +289,10 @@ receive_close (struct writing *w, struct fault *f)
 
   if (w->domain_fd >= 0)
     close (w->domain_fd);
+  if (w->hold != NULL && session_release (w->session, w->hold, f) < 0)
+    rc = -1;
+  cover_reset (&w->cover);
+  pthread_mutex_destroy (&w->proof_lock);
   free (w->identity);
   free (w);
   return rc;
@@ -248,11 +301,71 @@ receive_close (struct writing *w, struct fault *f)
 int
 receive_identify (struct writing *w, struct buf *text, struct fault *f)
 {
-  buf_printf (text, "domain %s\n", path_domain_id (&w->domain));
+  buf_printf (text, "domain %s\n", w->domain);
+  if (w->hold != NULL && hold_identify (w->hold, text, f) < 0)
+    return -1;
   if (volume_identify (&w->volume, "target", text, f) < 0)
     return -1;
   buf_put_u8 (text, 0);
   return 0;
+}
+
+/* --- proof ------------------------------------------------------------ */
+
+static int
+prove_same (struct writing *w, struct fault *f)
+{
+  struct buf text;
+  int rc;
+
+  buf_init (&text, MSG_TEXT_MAX);
+  rc = receive_identify (w, &text, f);
+  if (rc == 0 && strcmp ((char *)text.data, w->identity) != 0)
+    rc = fault_set (f, FAULT_CORRUPT, 0,
+                    "volume %s: changed by others while it was written",
+                    w->volume.want.volume);
+  buf_reset (&text);
+  return rc;
+}
+
+/* All was right at the time MS, when TOTAL was written. */
+static void
+note_proof (struct writing *w, uint64_t ms, uint64_t total)
+{
+  atomic_store (&w->proof_ms, ms);
+  atomic_store (&w->proof_total, total);
+}
+
+static bool
+proof_due (struct writing *w, uint64_t ms, uint64_t bytes)
+{
+  return guard_now_ms () - atomic_load (&w->proof_ms) >= ms
+         || atomic_load (&w->total) - atomic_load (&w->proof_total) >= bytes;
+}
+
+/* Before each write to a logical volume.  One thread proves while the others
+   go on, until the last proof is too old. */
+static int
+prove_again (struct writing *w, struct fault *f)
+{
+  uint64_t now = guard_now_ms ();
+  uint64_t total = atomic_load (&w->total);
+  int rc = 0;
+
+  if (w->hold == NULL || !proof_due (w, PROOF_MS, PROOF_BYTES))
+    return 0;
+  if (pthread_mutex_trylock (&w->proof_lock) != 0) {
+    if (!proof_due (w, PROOF_LATE_MS, 2 * PROOF_BYTES))
+      return 0;
+    pthread_mutex_lock (&w->proof_lock);
+  }
+  if (proof_due (w, PROOF_MS, PROOF_BYTES)) {
+    rc = prove_same (w, f);
+    if (rc == 0)
+      note_proof (w, now, total);
+  }
+  pthread_mutex_unlock (&w->proof_lock);
+  return rc;
 }
 
 /* --- data ------------------------------------------------------------- */
@@ -271,8 +384,11 @@ check_place (const struct writing *w, uint64_t offset, uint64_t length,
 {
   uint64_t limit = w->volume.meta.capacity;
 
-  if (w->volume.meta.cow) {
+  if (w->hold != NULL)
+    limit = w->volume.file.size;
+  else if (w->volume.meta.cow)
     limit += limit / 8 + MSG_READ_MAX;
+  if (w->volume.meta.cow) {
     if (offset < DIGEST_BLOCK)
       return fault_set (f, FAULT_PROTO, 0,
                         "the first cluster is written by SEAL alone");
@@ -293,6 +409,34 @@ note_end (struct writing *w, uint64_t end)
     continue;
 }
 
+/* What is left of the block in which a range of SIZE bytes at OFFSET ends; the
+   rest of the disk reads as zeros. */
+static uint64_t
+whole (const struct writing *w, uint64_t offset, uint64_t size)
+{
+  uint64_t room = w->volume.file.size - offset;
+
+  size = (size + DIGEST_BLOCK - 1) & ~(uint64_t)(DIGEST_BLOCK - 1);
+  return size < room ? size : room;
+}
+
+/* Write to a device, where the end is filled up with zeros: SIZE bytes of DATA
+   at OFFSET, BUFFER has room for a frame. */
+static int
+write_whole (struct writing *w, uint64_t offset, const uint8_t *data,
+             size_t size, uint8_t *buffer, struct fault *f)
+{
+  size_t full = (size_t)whole (w, offset, size);
+
+  if (full > size) {
+    if (data != buffer)
+      memcpy (buffer, data, size);
+    memset (buffer + size, 0, full - size);
+    data = buffer;
+  }
+  return direct_write (&w->volume.file, offset, data, full, f);
+}
+
 static int
 write_data (struct writing *w, struct worker *worker, struct session_buffer *b,
             struct fault *f)
@@ -304,15 +448,21 @@ write_data (struct writing *w, struct worker *worker, struct session_buffer *b,
     return -1;
   if (guard_left_ms (w->session->guard) == 0)
     return fault_set (f, FAULT_NET, 0, "the heartbeat stopped");
+  if (w->hold != NULL)
+    return write_whole (w, fr->offset, raw, fr->raw_len, worker->buffer, f);
   return direct_write (&w->volume.file, fr->offset, raw, fr->raw_len, f);
 }
 
 static int
 write_zero (struct writing *w, const struct frame *fr, struct fault *f)
 {
+  uint64_t length = fr->raw_len;
+
   if (guard_left_ms (w->session->guard) == 0)
     return fault_set (f, FAULT_NET, 0, "the heartbeat stopped");
-  return direct_zero (&w->volume.file, fr->offset, fr->raw_len, f);
+  if (w->hold != NULL)
+    length = whole (w, fr->offset, length);
+  return direct_zero (&w->volume.file, fr->offset, length, f);
 }
 
 static int
@@ -326,7 +476,7 @@ write_step (struct work_job *job, struct worker *worker, uint64_t index,
   (void)index;
   if (atomic_load (&w->failed))
     return 0; /* has been told */
-  if (check_place (w, fr->offset, fr->raw_len, f) < 0)
+  if (check_place (w, fr->offset, fr->raw_len, f) < 0 || prove_again (w, f) < 0)
     return -1;
   return fr->type == FRAME_ZERO ? write_zero (w, fr, f)
                                 : write_data (w, worker, j->buffer, f);
@@ -362,6 +512,7 @@ write_finish (struct work_job *job, struct worker *worker)
   }
   else if (!atomic_load (&w->failed)) {
     note_end (w, end);
+    cover_add (&w->cover, end - length, length);
     total = atomic_fetch_add (&w->total, length) + length;
     if (total - atomic_load (&w->acked) >= ACK_STEP
         || work_count (w->session->work) <= 1)
@@ -405,6 +556,10 @@ current_size (const struct writing *w, uint64_t *size, struct fault *f)
 {
   struct stat st;
 
+  if (w->hold != NULL) {
+    *size = w->volume.file.size;
+    return 0;
+  }
   if (fstat (w->volume.file.fd, &st) < 0)
     return fault_set (f, FAULT_IO, errno, "stat volume %s",
                       w->volume.want.volume);
@@ -556,20 +711,18 @@ receive_check (struct session *s, uint32_t id, struct buf *payload,
 
 /* --- seal ------------------------------------------------------------- */
 
+/* Has each byte of a raw logical volume been written? */
 static int
-prove_same (struct writing *w, struct fault *f)
+check_cover (const struct writing *w, struct fault *f)
 {
-  struct buf text;
-  int rc;
+  uint64_t offset = 0;
 
-  buf_init (&text, MSG_TEXT_MAX);
-  rc = receive_identify (w, &text, f);
-  if (rc == 0 && strcmp ((char *)text.data, w->identity) != 0)
-    rc = fault_set (f, FAULT_CORRUPT, 0,
-                    "volume %s: changed by others while it was written",
-                    w->volume.want.volume);
-  buf_reset (&text);
-  return rc;
+  if (!cover_hole (&w->cover, &offset))
+    return 0;
+  return fault_set (f, FAULT_PROTO, 0,
+                    "volume %s: the block at %llu was not written, and holds "
+                    "what somebody left there",
+                    w->volume.want.volume, (unsigned long long)offset);
 }
 
 static int
@@ -577,19 +730,27 @@ seal (struct writing *w, const struct msg_seal *m, struct fault *f)
 {
   CLEANUP_FREE void *copy
       = try_aligned (DIRECT_ALIGN, MSG_SEAL_MAX, "buffer", f);
+  /* a device takes whole sectors, and has room for them */
+  size_t full = w->hold != NULL ? MSG_SEAL_MAX : m->size;
 
-  if (copy == NULL || direct_flush (&w->volume.file, f) < 0
-      || prove_same (w, f) < 0)
+  if (copy == NULL || check_cover (w, f) < 0
+      || direct_flush (&w->volume.file, f) < 0 || prove_same (w, f) < 0)
     return -1;
   session_stop (w->session, "seal");
   if (guard_left_ms (w->session->guard) == 0)
     return fault_set (f, FAULT_NET, 0, "the heartbeat stopped");
   if (m->size == 0)
     return 0;
+  memset (copy, 0, MSG_SEAL_MAX);
   memcpy (copy, m->data, m->size);
-  if (direct_write (&w->volume.file, 0, copy, m->size, f) < 0)
+  if (w->hold != NULL && !w->volume.meta.cow)
+    return fault_set (f, FAULT_PROTO, 0,
+                      "a raw logical volume is written by DATA and ZERO alone");
+  if (direct_write (&w->volume.file, 0, copy, full, f) < 0
+      || direct_flush (&w->volume.file, f) < 0)
     return -1;
-  return direct_flush (&w->volume.file, f);
+  /* were the extents given to another volume while that was written? */
+  return w->hold != NULL ? prove_same (w, f) : 0;
 }
 
 int

@@ -33,6 +33,7 @@
 struct scan {
   const struct scan_file *files;
   uint32_t count;
+  bool devices; /* some of the files are */
   struct scan_result *out;
   int fds;   /* /proc/PID/fd */
   int infos; /* /proc/PID/fdinfo */
@@ -100,6 +101,8 @@ match (struct scan *s, const char *name, const char *link, const char *info)
 
   for (uint32_t i = 0; i < s->count; i++) {
     file = &s->files[i];
+    if (file->device)
+      continue;
     if (have_ino && file->info_ino != 0 ? ino != file->info_ino
                                         : !link_names (link, file->name))
       continue;
@@ -115,6 +118,23 @@ match (struct scan *s, const char *name, const char *link, const char *info)
   return false;
 }
 
+/* The same for a device, whatever the name that it was opened by. */
+static bool
+match_device (struct scan *s, const char *name)
+{
+  struct stat st;
+
+  if (fstatat (s->fds, name, &st, 0) < 0 || !S_ISBLK (st.st_mode))
+    return false;
+  for (uint32_t i = 0; i < s->count; i++) {
+    if (!s->files[i].device || s->files[i].dev != st.st_rdev)
+      continue;
+    s->out->file = i;
+    return true;
+  }
+  return false;
+}
+
 /* Look at one descriptor of a process; true when it is a writer of ours. */
 static bool
 scan_fd (struct scan *s, const char *name)
@@ -123,16 +143,20 @@ scan_fd (struct scan *s, const char *name)
   char info[FDINFO_SIZE_MAX] = "";
   ssize_t n = readlinkat (s->fds, name, link, sizeof link - 1);
   struct stat st;
+  bool device;
 
   if (n <= 0 || link[0] != '/')
     return false;
   link[n] = '\0';
-  if (strncmp (link, "/dev/", 5) == 0 || strncmp (link, "/proc/", 6) == 0)
+  device = strncmp (link, "/dev/", 5) == 0;
+  if ((device && !s->devices) || strncmp (link, "/proc/", 6) == 0)
     return false;
   /* the link's own mode says how the descriptor was opened */
   if (fstatat (s->fds, name, &st, AT_SYMLINK_NOFOLLOW) < 0
       || (st.st_mode & S_IWUSR) == 0)
     return false;
+  if (device)
+    return match_device (s, name);
   if (s->infos >= 0 && read_small (s->infos, name, info, sizeof info) < 0)
     info[0] = '\0';
   return match (s, name, link, info);
@@ -248,6 +272,8 @@ scan_writers (const struct scan_file *files, uint32_t count,
   struct dirent *entry;
   long pid;
 
+  for (uint32_t i = 0; i < count; i++)
+    s.devices = s.devices || files[i].device;
   memset (out, 0, sizeof *out);
   if (proc == NULL)
     return fault_set (f, FAULT_REMOTE, errno, "read /proc");

@@ -5,6 +5,7 @@
 #ifndef SCAN_H
 #define SCAN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -16,6 +17,7 @@ struct fault;
 #define SCAN_COMMAND_SIZE 64
 
 struct scan_file {
+  bool device; /* a block device: dev is its number, ino unused */
   uint64_t dev;
   uint64_t ino;
   uint64_t info_ino;    /* scan_info_ino of the one who opened it */

@@ -23,6 +23,7 @@
 #include "base/xmem.h"
 #include "image/chain.h"
 #include "image/extent.h"
+#include "remote/hold.h"
 #include "remote/path.h"
 #include "remote/send.h"
 #include "remote/session.h"
@@ -34,8 +35,9 @@
 
 struct reading {
   struct session *session;
-  struct path_domain domain;
-  int domain_fd;
+  char domain[UUID_SIZE];
+  int domain_fd;     /* -1 for logical volumes */
+  struct hold *hold; /* NULL for files */
   unsigned count;
   struct volume *volumes;
   bool part;         /* the upper part of a chain: zeros are told */
@@ -94,15 +96,9 @@ scan (struct reading *r, struct fault *f)
 {
   CLEANUP_FREE struct scan_file *files = xcalloc (r->count, sizeof *files);
   struct scan_result result;
-  const struct direct *d;
 
-  for (unsigned i = 0; i < r->count; i++) {
-    d = &r->volumes[i].file;
-    files[i].dev = d->dev;
-    files[i].ino = d->ino;
-    files[i].info_ino = scan_info_ino (d->fd);
-    memcpy (files[i].name, d->name, UUID_SIZE);
-  }
+  for (unsigned i = 0; i < r->count; i++)
+    volume_scan_file (&r->volumes[i], &files[i]);
   if (guard_scan (r->session->guard, files, r->count, &result, f) < 0)
     return -1;
   if (result.pid != 0)
@@ -119,18 +115,51 @@ scan (struct reading *r, struct fault *f)
   return 0;
 }
 
+/* Logical volumes: all are proven, then activated, then opened. */
 static int
-open_volumes (struct reading *r, const struct msg_open_read *m, struct fault *f)
+open_block (struct reading *r, const struct msg_open_read *m, struct fault *f)
 {
-  if (path_parse (m->dir, &r->domain, f) < 0)
+  CLEANUP_FREE struct lv_want *want = xcalloc (1, sizeof *want);
+
+  if (hold_want (m->dir, &m->group, LV_READ, want, f) < 0)
     return -1;
-  r->domain_fd = path_open_domain (&r->domain, f);
+  memcpy (r->domain, want->sd, UUID_SIZE);
+  want->count = m->layer_count;
+  for (uint32_t i = 0; i < m->layer_count; i++)
+    memcpy (want->volumes[i], m->layers[i].volume, UUID_SIZE);
+  r->hold = hold_open (r->session->guard, want, f);
+  if (r->hold == NULL)
+    return -1;
+  for (uint32_t i = 0; i < m->layer_count; i++) {
+    if (volume_prove_read (&r->volumes[i], r->hold, i, &m->layers[i], f) < 0)
+      return -1;
+    r->count++;
+  }
+  if (hold_activate (r->hold, f) < 0)
+    return -1;
+  session_stop (r->session, "active");
+  for (unsigned i = 0; i < r->count; i++) {
+    if (volume_take (&r->volumes[i], f) < 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+open_files (struct reading *r, const struct msg_open_read *m, struct fault *f)
+{
+  struct path_domain domain;
+
+  if (path_parse (m->dir, &domain, f) < 0)
+    return -1;
+  memcpy (r->domain, path_domain_id (&domain), UUID_SIZE);
+  r->domain_fd = path_open_domain (&domain, f);
   if (r->domain_fd < 0)
     return -1;
   /* all are held before one is read: what is removed now stays readable */
   for (uint32_t i = 0; i < m->layer_count; i++) {
-    if (volume_open_read (&r->volumes[i], r->domain_fd,
-                          path_domain_id (&r->domain), &m->layers[i], f)
+    if (volume_open_read (&r->volumes[i], r->domain_fd, r->domain,
+                          &m->layers[i], f)
         < 0)
       return -1;
     r->count++;
@@ -191,10 +220,9 @@ static int
 open_reading (struct reading *r, uint32_t id, const struct msg_open_read *m,
               struct fault *f)
 {
-  if (m->kind != MSG_FILE)
-    return fault_set (f, FAULT_REMOTE, 0,
-                      "block domains are not supported by this release");
-  if (send_check_chain (m, f) < 0 || open_volumes (r, m, f) < 0)
+  if (send_check_chain (m, f) < 0
+      || (m->kind == MSG_BLOCK ? open_block (r, m, f) : open_files (r, m, f))
+             < 0)
     return -1;
   if ((m->flags & MSG_READ_SCAN_WRITERS) != 0 && scan (r, f) < 0)
     return -1;
@@ -226,7 +254,7 @@ send_open (struct session *s, uint32_t id, struct buf *payload, struct fault *f)
     if (rc == 0)
       s->reading = r;
     else
-      send_close (r, NULL);
+      send_close (r, f);
   }
   msg_open_read_reset (&m);
   return rc;
@@ -246,6 +274,8 @@ send_close (struct reading *r, struct fault *f)
   }
   if (r->domain_fd >= 0)
     close (r->domain_fd);
+  if (r->hold != NULL && session_release (r->session, r->hold, f) < 0)
+    rc = -1;
   pthread_mutex_destroy (&r->map_lock);
   free (r->volumes);
   free (r);
@@ -257,7 +287,9 @@ send_identify (struct reading *r, struct buf *text, struct fault *f)
 {
   char prefix[32];
 
-  buf_printf (text, "domain %s\n", path_domain_id (&r->domain));
+  buf_printf (text, "domain %s\n", r->domain);
+  if (r->hold != NULL && hold_identify (r->hold, text, f) < 0)
+    return -1;
   for (unsigned i = 0; i < r->count; i++) {
     snprintf (prefix, sizeof prefix, "layer %u", i);
     if (volume_identify (&r->volumes[i], prefix, text, f) < 0)

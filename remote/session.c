@@ -20,6 +20,7 @@
 #include "base/fdio.h"
 #include "base/xmem.h"
 #include "remote/direct.h"
+#include "remote/hold.h"
 #include "remote/receive.h"
 #include "remote/send.h"
 #include "remote/session.h"
@@ -52,6 +53,8 @@ static int answer_hello (struct session *s, uint32_t id, struct buf *payload,
                          struct fault *f);
 static int answer_identify (struct session *s, uint32_t id, struct buf *payload,
                             struct fault *f);
+static int answer_reap (struct session *s, uint32_t id, struct buf *payload,
+                        struct fault *f);
 static int answer_close (struct session *s, uint32_t id, struct buf *payload,
                          struct fault *f);
 
@@ -67,6 +70,7 @@ static const struct handler handlers[] = {
   { FRAME_CHECK, NEEDS_WRITING, receive_check },
   { FRAME_SEAL, NEEDS_WRITING, receive_seal },
   { FRAME_CLOSE, NEEDS_OPEN, answer_close },
+  { FRAME_REAP, NEEDS_HELLO | NEEDS_NOTHING_OPEN, answer_reap },
 };
 
 static bool
@@ -119,7 +123,8 @@ fill_welcome (const struct session *s, struct msg_welcome *m)
   m->uid = geteuid ();
   m->flags = (guard_is_root (s->guard) ? MSG_WELCOME_ROOT : 0)
              | (guard_is_vdsm (s->guard) ? MSG_WELCOME_VDSM : 0)
-             | (s->unlinked ? MSG_WELCOME_UNLINKED : 0);
+             | (s->unlinked ? MSG_WELCOME_UNLINKED : 0)
+             | (guard_has_orphans (s->guard) ? MSG_WELCOME_REAP : 0);
 #ifdef ENABLE_TEST_HOOKS
   m->flags |= MSG_WELCOME_TEST_HOOKS;
 #endif
@@ -197,13 +202,48 @@ answer_identify (struct session *s, uint32_t id, struct buf *payload,
 static void
 send_closed (struct session *s, uint32_t id)
 {
-  struct msg_closed m = { .report = NULL };
+  struct msg_closed m = { .report = s->report };
   struct buf out;
 
   buf_init (&out, FRAME_CONTROL_MAX);
   msg_closed_encode (&m, &out);
   peer_send (&s->peer, FRAME_CLOSED, id, &out);
   buf_reset (&out);
+  free (s->report);
+  s->report = NULL;
+}
+
+static int
+answer_reap (struct session *s, uint32_t id, struct buf *payload,
+             struct fault *f)
+{
+  struct msg_reaped m = { .report = NULL };
+  struct buf out;
+
+  (void)payload;
+  if (hold_reap (s->guard, &m.report, f) < 0)
+    return -1;
+  buf_init (&out, FRAME_CONTROL_MAX);
+  msg_reaped_encode (&m, &out);
+  peer_send (&s->peer, FRAME_REAPED, id, &out);
+  buf_reset (&out);
+  msg_reaped_reset (&m);
+  return 0;
+}
+
+int
+session_release (struct session *s, struct hold *h, struct fault *f)
+{
+  char *report = NULL;
+  const char *left;
+  int rc = hold_close (h, &report, f);
+
+  left = report == NULL ? NULL : strstr (report, "left ");
+  if (f != NULL && f->code != FAULT_NONE && left != NULL)
+    fault_append (f, "; %.*s", (int)strcspn (left, "\n"), left);
+  free (s->report);
+  s->report = report;
+  return rc;
 }
 
 static int
@@ -297,6 +337,9 @@ control (void *opaque)
     free_request (r);
   }
   close_volumes (s, NULL);
+  /* BYE without CLOSE: for whoever reads the log */
+  if (s->report != NULL)
+    fputs (s->report, stderr);
   pthread_mutex_lock (&s->lock);
   s->done = true;
   pthread_cond_broadcast (&s->changed);

@@ -22,6 +22,7 @@
 
 struct buf;
 struct fault;
+struct hold;
 struct reading;
 struct writing;
 
@@ -54,6 +55,7 @@ struct session {
   struct msg_hello hello; /* version 0 until it came */
   struct reading *reading;
   struct writing *writing; /* changed by control, under lock */
+  char *report;            /* on logical volumes, for CLOSED; NULL */
   unsigned stop_count;     /* test hook: times the phase was reached */
 
   pthread_mutex_t lock; /* of the rest, and of changes to writing */
@@ -71,6 +73,10 @@ int session_run (struct guard *g, bool unlinked);
 
 /* Free the memory of a frame that is written. */
 void session_give_buffer (struct session *s, struct session_buffer *b);
+
+/* Give H back to the guard, freeing it, and keep the report.  What F says
+   already (the set was not opened) gets what is left added. */
+int session_release (struct session *s, struct hold *h, struct fault *f);
 
 /* Test hook: die here when the controller asked for it ("phase" or "phase:N":
    the Nth time). */

@@ -21,6 +21,7 @@
 #include "image/chain.h"
 #include "image/qcow2.h"
 #include "remote/guard.h"
+#include "remote/hold.h"
 #include "remote/path.h"
 #include "remote/volume.h"
 #include "wire/digest.h"
@@ -28,6 +29,7 @@
 #define META_SUFFIX ".meta"
 #define READ_STEP ((size_t)256 * 1024)
 #define VDSM_ROUND 4096
+#define PLACE_MAX 2048
 
 void
 volume_init (struct volume *v)
@@ -145,6 +147,24 @@ volume_size_fits (uint64_t virtual_size, uint64_t capacity)
 
 /* --- metadata --------------------------------------------------------- */
 
+/* Of a logical volume: its slot, and the tag IU_ says the same. */
+static int
+read_slot (struct volume *v, struct meta *m, struct fault *f)
+{
+  char text[HOLD_SLOT_SIZE];
+  struct lv_facts lv;
+
+  if (hold_slot (v->hold, v->index, text, f) < 0
+      || hold_facts (v->hold, v->index, &lv, f) < 0
+      || meta_parse (text, sizeof text, m, f) < 0)
+    return -1;
+  if (strcmp (lv.image, m->image) != 0)
+    return fault_set (f, FAULT_CORRUPT, 0,
+                      "its tag is IU_%s, its metadata say IMAGE=%s", lv.image,
+                      m->image);
+  return volume_check (m, v->domain, &v->want, f);
+}
+
 static int
 read_meta (struct volume *v, struct meta *m, struct fault *f)
 {
@@ -152,6 +172,8 @@ read_meta (struct volume *v, struct meta *m, struct fault *f)
   CLEANUP_FREE char *text = NULL;
   size_t size;
 
+  if (v->hold != NULL)
+    return read_slot (v, m, f);
   snprintf (name, sizeof name, "%s" META_SUFFIX, v->want.volume);
   text = fdio_slurp (v->dir_fd, name, META_SIZE_MAX, &size, f);
   if (text == NULL || meta_parse (text, size, m, f) < 0)
@@ -161,14 +183,20 @@ read_meta (struct volume *v, struct meta *m, struct fault *f)
 
 /* --- open ------------------------------------------------------------- */
 
+static void
+note_meta (struct volume *v)
+{
+  v->virtual_size = v->meta.capacity;
+  v->head_size = v->meta.cow ? DIGEST_BLOCK : 0;
+}
+
 static int
 open_volume (struct volume *v, int domain_fd, struct fault *f)
 {
   v->dir_fd = path_open_image (domain_fd, v->want.image, f);
   if (v->dir_fd < 0 || read_meta (v, &v->meta, f) < 0)
     return -1;
-  v->virtual_size = v->meta.capacity;
-  v->head_size = v->meta.cow ? DIGEST_BLOCK : 0;
+  note_meta (v);
   return v->writing ? direct_open_write (&v->file, v->dir_fd, v->want.volume, f)
                     : direct_open_read (&v->file, v->dir_fd, v->want.volume, f);
 }
@@ -209,9 +237,8 @@ check_file (const struct volume *v, struct fault *f)
   return 0;
 }
 
-int
-volume_open_write (struct volume *v, int domain_fd, const char *domain,
-                   const struct msg_open_write *m, struct fault *f)
+static void
+want_empty (struct volume *v, const struct msg_open_write *m)
 {
   volume_init (v);
   v->writing = true;
@@ -223,11 +250,83 @@ volume_open_write (struct volume *v, int domain_fd, const char *domain,
   v->want.voltype = MSG_LEAF;
   v->want.legality = m->flags & MSG_WRITE_LOCKED ? MSG_ILLEGAL : MSG_LEGAL;
   v->want.capacity = m->capacity;
+}
+
+int
+volume_open_write (struct volume *v, int domain_fd, const char *domain,
+                   const struct msg_open_write *m, struct fault *f)
+{
+  want_empty (v, m);
   snprintf (v->domain, sizeof v->domain, "%s", domain);
   if (open_volume (v, domain_fd, f) == 0 && check_file (v, f) == 0)
     return 0;
   volume_close (v, NULL);
   return fault_prefix (f, "volume %s", m->volume);
+}
+
+/* --- logical volumes -------------------------------------------------- */
+
+static int
+prove (struct volume *v, struct hold *h, uint32_t index, struct fault *f)
+{
+  v->hold = h;
+  v->index = index;
+  snprintf (v->domain, sizeof v->domain, "%s", hold_domain (h));
+  if (read_meta (v, &v->meta, f) < 0)
+    return fault_prefix (f, "volume %s", v->want.volume);
+  note_meta (v);
+  return 0;
+}
+
+int
+volume_prove_read (struct volume *v, struct hold *h, uint32_t index,
+                   const struct msg_layer *want, struct fault *f)
+{
+  volume_init (v);
+  v->want = *want;
+  return prove (v, h, index, f);
+}
+
+int
+volume_prove_write (struct volume *v, struct hold *h,
+                    const struct msg_open_write *m, struct fault *f)
+{
+  want_empty (v, m);
+  return prove (v, h, 0, f);
+}
+
+int
+volume_take (struct volume *v, struct fault *f)
+{
+  struct lv_facts lv;
+  int fd = hold_take (v->hold, v->index, f);
+
+  if (fd < 0)
+    return -1;
+  if (hold_facts (v->hold, v->index, &lv, f) < 0) {
+    close (fd);
+    return -1;
+  }
+  if (direct_take (&v->file, fd, v->want.volume, lv.size, f) < 0)
+    return -1;
+  if (!v->meta.cow && lv.size < v->meta.capacity)
+    return fault_set (f, FAULT_CORRUPT, 0,
+                      "volume %s: %llu bytes, its capacity is %llu",
+                      v->want.volume, (unsigned long long)lv.size,
+                      (unsigned long long)v->meta.capacity);
+  return 0;
+}
+
+void
+volume_scan_file (const struct volume *v, struct scan_file *out)
+{
+  const struct direct *d = &v->file;
+
+  *out
+      = (struct scan_file){ .device = d->device, .dev = d->dev, .ino = d->ino };
+  if (!d->device)
+    out->info_ino = scan_info_ino (d->fd);
+  memcpy (out->name, d->name, UUID_SIZE);
 }
 
 /* --- header ----------------------------------------------------------- */
@@ -342,15 +441,40 @@ digest_head (const struct volume *v, char out[static 2 * DIGEST_SIZE + 1],
   return rc;
 }
 
-int
-volume_identify (struct volume *v, const char *prefix, struct buf *out,
-                 struct fault *f)
+/* The lines that tell which file it is, or which logical volume. */
+static int
+identify_place (struct volume *v, const char *prefix, struct buf *out,
+                struct fault *f)
+{
+  struct lv_facts lv;
+  struct stat st;
+
+  if (v->hold == NULL) {
+    if (check_inode (v, &st, f) < 0)
+      return -1;
+    buf_printf (out, "%s inode %llu\n", prefix, (unsigned long long)st.st_ino);
+    if (!v->writing)
+      buf_printf (out, "%s size %llu\n", prefix,
+                  (unsigned long long)st.st_size);
+    return 0;
+  }
+  if (hold_facts (v->hold, v->index, &lv, f) < 0)
+    return -1;
+  buf_printf (out, "%s lv %s\n", prefix, lv.lv_uuid);
+  buf_printf (out, "%s size %llu\n", prefix, (unsigned long long)lv.size);
+  buf_printf (out, "%s slot %lld\n", prefix, (long long)lv.slot);
+  buf_printf (out, "%s ranges %s\n", prefix, lv.ranges);
+  return 0;
+}
+
+static int
+identify (struct volume *v, const char *prefix, struct buf *place,
+          struct buf *out, struct fault *f)
 {
   char head[2 * DIGEST_SIZE + 1] = "-";
   struct meta m;
-  struct stat st;
 
-  if (read_meta (v, &m, f) < 0 || check_inode (v, &st, f) < 0)
+  if (read_meta (v, &m, f) < 0 || identify_place (v, prefix, place, f) < 0)
     return fault_prefix (f, "volume %s", v->want.volume);
   /* what is being written has no header to compare yet */
   if (m.cow && !v->writing && digest_head (v, head, f) < 0)
@@ -366,11 +490,22 @@ volume_identify (struct volume *v, const char *prefix, struct buf *out,
   buf_printf (out, "%s created %llu\n", prefix, (unsigned long long)m.created);
   buf_printf (out, "%s capacity %llu\n", prefix,
               (unsigned long long)m.capacity);
-  buf_printf (out, "%s inode %llu\n", prefix, (unsigned long long)st.st_ino);
-  if (!v->writing)
-    buf_printf (out, "%s size %llu\n", prefix, (unsigned long long)st.st_size);
+  buf_put (out, place->data, place->size);
   buf_printf (out, "%s io %s\n", prefix,
               v->file.buffered ? "buffered" : "direct");
   buf_printf (out, "%s head %s\n", prefix, head);
   return 0;
+}
+
+int
+volume_identify (struct volume *v, const char *prefix, struct buf *out,
+                 struct fault *f)
+{
+  struct buf place;
+  int rc;
+
+  buf_init (&place, PLACE_MAX);
+  rc = identify (v, prefix, &place, out, f);
+  buf_reset (&place);
+  return rc;
 }

@@ -11,17 +11,21 @@
 #include "image/qcow2.h"
 #include "remote/direct.h"
 #include "remote/meta.h"
+#include "remote/scan.h"
 #include "wire/msg.h"
 
 struct buf;
 struct chain;
 struct fault;
+struct hold;
 
-/* A volume of a file domain that was proven.  Not to be moved while open. */
+/* A volume that was proven.  Not to be moved while open. */
 struct volume {
   struct msg_layer want; /* what the controller said */
   char domain[UUID_SIZE];
-  int dir_fd; /* images/IMAGE */
+  int dir_fd;        /* images/IMAGE; -1 for a logical volume */
+  struct hold *hold; /* NULL for a file; borrowed */
+  uint32_t index;    /* in hold */
   bool writing;
   struct meta meta;
   struct direct file;
@@ -41,7 +45,17 @@ int volume_open_read (struct volume *v, int domain_fd, const char *domain,
    full size. */
 int volume_open_write (struct volume *v, int domain_fd, const char *domain,
                        const struct msg_open_write *m, struct fault *f);
+/* The same for logical volume INDEX of HOLD, in two steps: what is known of it
+   without opening it; then, when hold_activate has made all of them active, its
+   device. */
+int volume_prove_read (struct volume *v, struct hold *h, uint32_t index,
+                       const struct msg_layer *want, struct fault *f);
+int volume_prove_write (struct volume *v, struct hold *h,
+                        const struct msg_open_write *m, struct fault *f);
+int volume_take (struct volume *v, struct fault *f);
 int volume_close (struct volume *v, struct fault *f);
+/* How the volume is found among open files of other processes. */
+void volume_scan_file (const struct volume *v, struct scan_file *out);
 
 /* Put the volume under a chain, below what is in it; its header is compared
    with the metadata.  PARENT_FORMAT: of the layer below, "raw", "qcow2" or
@@ -49,8 +63,9 @@ int volume_close (struct volume *v, struct fault *f);
 int volume_add (struct volume *v, struct chain *c, const char *parent_format,
                 struct fault *f);
 
-/* Read metadata, inode and header again, prove them as at the opening, and
-   append the lines of this volume, each beginning with "PREFIX ", to OUT. */
+/* Read metadata, inode (for a logical volume what hold_list found) and header
+   again, prove them as at the opening, and append the lines of this volume,
+   each beginning with "PREFIX ", to OUT. */
 int volume_identify (struct volume *v, const char *prefix, struct buf *out,
                      struct fault *f);
 

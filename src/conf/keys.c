@@ -44,7 +44,7 @@ struct key {
   const char *const *words;
 };
 
-struct group {
+struct group_spec {
   const char *name;
   const struct key *keys;
   size_t count;
@@ -129,7 +129,7 @@ static const struct key top_keys[] = {
 };
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
-static const struct group groups[] = {
+static const struct group_spec groups[] = {
   { "engine", engine_keys, COUNT (engine_keys), TOP (engine) },
   { "ssh", ssh_keys, COUNT (ssh_keys), TOP (ssh) },
   { "snapshot", snapshot_keys, COUNT (snapshot_keys), TOP (snapshot) },

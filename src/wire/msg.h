@@ -275,7 +275,8 @@ struct msg_sealed {
    "" for files.  One line each, WORD SD/VOLUME and what is to be told:
      off      was deactivated
      gone     was inactive already, or its stale mapping was removed
-     left     is still active; somebody uses it, or LVM failed */
+     used     vdsm, or another helper, has begun to use it: theirs now
+     left     is still active; somebody has to look */
 struct msg_closed {
   char *report;
 };

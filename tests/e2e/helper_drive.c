@@ -4,11 +4,14 @@
 
      helper_drive HELPER pull DIR OUT FLAGS LAYER...
      helper_drive HELPER push DIR IMAGE VOLUME raw|cow CAPACITY FILE FLAGS
+     helper_drive HELPER reap
      helper_drive HELPER silent|eof|garbage|deaf|flood|stopped DIR LAYER...
 
    FLAGS: words joined by commas: part lower scan leaf lz4 discard fresh locked
-   noseal stop=PHASE pause (between data and t1: "paused" is printed, and the
-   end of the standard input waited for, at most a minute), or "-".
+   noseal stop=PHASE pause (between data and t1, or the first data and all
+   others: "paused" is printed, and the end of the standard input waited for, at
+   most two minutes), or "-".  For logical volumes: lun=ID (each), version=N,
+   noholes (raw: what is zero is not sent).
    LAYER: IMAGE,VOLUME,PARENT,raw|cow,CAPACITY ("-" as PARENT: none).
    Facts go to stdout, one a line; a fault of the helper to stderr, and its
    code is the exit status.  100 + the helper's own status when it ended
@@ -49,6 +52,9 @@ static struct {
   uint64_t wire_bytes;
   struct fault fault;
   bool part, lower, scan, leaf, lz4, discard, fresh, locked, noseal, pause;
+  bool noholes;
+  struct group_lun luns[4];
+  struct group_spec group; /* no LUNs: files */
   const char *stop;
   unsigned heartbeat_ms;
   pid_t worker;
@@ -249,10 +255,11 @@ parse_flags (char *text)
     { "part", &d.part },     { "lower", &d.lower },     { "scan", &d.scan },
     { "leaf", &d.leaf },     { "lz4", &d.lz4 },         { "fresh", &d.fresh },
     { "locked", &d.locked }, { "discard", &d.discard }, { "noseal", &d.noseal },
-    { "pause", &d.pause },
+    { "pause", &d.pause },   { "noholes", &d.noholes },
   };
   char *save = NULL;
 
+  d.group.luns = d.luns;
   for (char *w = strtok_r (text, ",", &save); w != NULL;
        w = strtok_r (NULL, ",", &save)) {
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -261,6 +268,10 @@ parse_flags (char *text)
     }
     if (strncmp (w, "stop=", 5) == 0)
       d.stop = w + 5;
+    if (strncmp (w, "lun=", 4) == 0 && d.group.lun_count < 4)
+      snprintf (d.luns[d.group.lun_count++].id, GROUP_LUN_SIZE, "%s", w + 4);
+    if (strncmp (w, "version=", 8) == 0)
+      d.group.version = (uint8_t)strtoul (w + 8, NULL, 10);
   }
 }
 
@@ -294,12 +305,14 @@ static void
 open_read (const char *dir, char **args, int count, struct msg_opened *opened)
 {
   struct msg_layer layers[LAYERS_MAX] = { 0 };
-  struct msg_open_read m = { .kind = MSG_FILE, .layers = layers };
+  struct msg_open_read m = { .layers = layers };
   struct fault f = FAULT_INIT;
   struct buf b = payload ();
 
   if (count < 1 || count > LAYERS_MAX)
     exit (2);
+  m.kind = d.group.lun_count > 0 ? MSG_BLOCK : MSG_FILE;
+  m.group = d.group;
   m.flags = (d.part ? MSG_READ_KEEP_ZERO : 0)
             | (d.scan ? MSG_READ_SCAN_WRITERS : 0);
   snprintf (m.dir, sizeof m.dir, "%s", dir);
@@ -360,7 +373,7 @@ static bool
 take (int out, struct msg_read_done *sum)
 {
   static uint8_t raw[FRAME_RAW_MAX];
-  static const uint8_t zeros[FRAME_RAW_MAX];
+  static const uint8_t zeros[FRAME_ZERO_MAX];
   struct fault f = FAULT_INIT;
   struct msg_read_done done;
   struct answer a;
@@ -378,16 +391,11 @@ take (int out, struct msg_read_done *sum)
                < 0)
       fail (&f);
   }
-  else if (a.frame.type == FRAME_ZERO) {
-    for (uint64_t n = 0; n < a.frame.raw_len; n += sizeof zeros) {
-      size_t size = a.frame.raw_len - n < sizeof zeros ? a.frame.raw_len - n
-                                                       : sizeof zeros;
-
-      if (fdio_pwrite_full (out, zeros, size, a.frame.offset + n, "OUT", &f)
-          < 0)
-        fail (&f);
-    }
-  }
+  else if (a.frame.type == FRAME_ZERO
+           && fdio_pwrite_full (out, zeros, a.frame.raw_len, a.frame.offset,
+                                "OUT", &f)
+                  < 0)
+    fail (&f);
   else if (a.frame.type == FRAME_READ_DONE) {
     buf_view (&b, a.data, a.frame.payload_len);
     if (msg_read_done_decode (&b, &done, &f) < 0)
@@ -431,19 +439,35 @@ read_disk (int out, uint64_t size)
 static int
 bye (void)
 {
-  struct rusage u;
+  struct rusage u = { 0 };
   int status;
 
   send_frame (FRAME_BYE, 0, NULL);
   status = end ();
-  if (getrusage (RUSAGE_CHILDREN, &u) == 0)
-    printf ("helper user %ld.%03ld s system %ld.%03ld s resident %ld KiB\n",
-            (long)u.ru_utime.tv_sec, (long)u.ru_utime.tv_usec / 1000,
-            (long)u.ru_stime.tv_sec, (long)u.ru_stime.tv_usec / 1000,
-            u.ru_maxrss);
+  getrusage (RUSAGE_CHILDREN, &u);
+  printf ("helper user %ld.%03ld s system %ld.%03ld s resident %ld KiB\n",
+          (long)u.ru_utime.tv_sec, (long)u.ru_utime.tv_usec / 1000,
+          (long)u.ru_stime.tv_sec, (long)u.ru_stime.tv_usec / 1000,
+          u.ru_maxrss);
   if (status != 0)
     fprintf (stderr, "the helper ended with %d after BYE\n", status);
   return status == 0 ? 0 : 100 + status;
+}
+
+/* CLOSE or REAP, whose answers are alike: what is told of logical volumes. */
+static void
+put_back (enum frame_type type, enum frame_type answer, const char *word)
+{
+  struct msg_closed m = { 0 };
+  struct fault f = FAULT_INIT;
+  struct buf b;
+
+  send_frame (type, 5, NULL);
+  b = expect (answer);
+  if (msg_closed_decode (&b, &m, &f) < 0)
+    fail (&f);
+  printf ("%s\n%s", word, m.report);
+  msg_closed_reset (&m);
 }
 
 /* Stay alive until the standard input ends. */
@@ -454,7 +478,7 @@ pause_reading (void)
 
   puts ("paused");
   fflush (stdout);
-  for (unsigned i = 0; i < 600 && poll (&p, 1, 100) == 0; i++)
+  for (unsigned i = 0; i < 1200 && poll (&p, 1, 100) == 0; i++)
     ping ();
 }
 
@@ -491,8 +515,7 @@ pull (int argc, char **argv)
   }
   msg_identity_reset (&t1);
   msg_opened_reset (&opened);
-  send_frame (FRAME_CLOSE, 5, NULL);
-  expect (FRAME_CLOSED);
+  put_back (FRAME_CLOSE, FRAME_CLOSED, "closed");
   close (out);
   return bye ();
 }
@@ -527,8 +550,28 @@ send_data (uint64_t offset, const uint8_t *data, uint32_t size)
     gone ();
 }
 
+/* ZERO from START, rounded up to a block, to END; the bytes. */
 static uint64_t
-send_file (int fd, uint64_t start, uint64_t size)
+send_zero (uint64_t start, uint64_t end)
+{
+  uint8_t head[FRAME_HEADER];
+  struct frame fr = { .type = FRAME_ZERO, .id = 7 };
+  uint64_t sent = 0;
+
+  start = (start + DIGEST_BLOCK - 1) / DIGEST_BLOCK * DIGEST_BLOCK;
+  for (fr.offset = start; fr.offset < end; fr.offset += fr.raw_len) {
+    fr.raw_len = end - fr.offset < FRAME_ZERO_MAX ? (uint32_t)(end - fr.offset)
+                                                  : FRAME_ZERO_MAX;
+    frame_encode (&fr, NULL, head);
+    if (fdio_write_full (d.in, head, sizeof head, "helper", NULL) < 0)
+      gone ();
+    sent += fr.raw_len;
+  }
+  return sent;
+}
+
+static uint64_t
+send_file (int fd, uint64_t start, uint64_t size, uint64_t container)
 {
   static uint8_t data[FRAME_RAW_MAX];
   static const uint8_t zeros[FRAME_RAW_MAX];
@@ -540,13 +583,20 @@ send_file (int fd, uint64_t start, uint64_t size)
     n = size - pos < sizeof data ? (uint32_t)(size - pos) : sizeof data;
     if (fdio_pread_full (fd, data, n, pos, "FILE", NULL) < 0)
       exit (2);
-    if (memcmp (data, zeros, n) == 0)
+    if (memcmp (data, zeros, n) != 0)
+      send_data (pos, data, n);
+    else if (container > 0)
+      send_zero (pos, pos + n);
+    else
       continue;
-    send_data (pos, data, n);
     sent += n;
+    if (d.pause && pos == start)
+      pause_reading ();
     wait_written (sent, WINDOW, &written);
     ping ();
   }
+  if (container > 0)
+    sent += send_zero (size, container);
   wait_written (sent, 0, &written);
   return sent;
 }
@@ -608,23 +658,28 @@ seal (int fd, uint64_t size, bool cow)
 }
 
 static int
-push (int argc, char **argv)
+push (char **argv)
 {
-  struct msg_open_write m = { .kind = MSG_FILE };
+  struct msg_open_write m = { 0 };
   struct msg_wopened opened = { 0 };
   struct msg_truncate t;
   struct fault f = FAULT_INIT;
   struct buf b = payload ();
   bool cow = strcmp (argv[3], "cow") == 0;
+  bool block;
   int fd = open (argv[5], O_RDONLY | O_CLOEXEC);
   struct stat st;
   uint64_t size;
 
-  if (argc != 7 || fd < 0 || fstat (fd, &st) < 0)
+  if (fd < 0 || fstat (fd, &st) < 0)
     return 2;
   parse_flags (argv[6]);
   size = (uint64_t)st.st_size;
   hello ();
+  block = d.group.lun_count > 0;
+  m.kind = block ? MSG_BLOCK : MSG_FILE;
+  m.group = d.group;
+  m.need = cow && block ? size : 0;
   m.format = cow ? MSG_COW : MSG_RAW;
   m.flags = (d.fresh ? MSG_WRITE_FRESH : 0) | (d.locked ? MSG_WRITE_LOCKED : 0);
   snprintf (m.dir, sizeof m.dir, "%s", argv[0]);
@@ -640,17 +695,23 @@ push (int argc, char **argv)
           opened.identity);
   fflush (stdout);
   printf ("sent %llu\n",
-          (unsigned long long)send_file (fd, cow ? DIGEST_BLOCK : 0, size));
-  t.size = size;
-  b = payload ();
-  msg_truncate_encode (&t, &b);
-  send_frame (FRAME_TRUNCATE, 8, &b);
-  expect (FRAME_TRUNCATED);
+          (unsigned long long)send_file (
+              fd, cow ? DIGEST_BLOCK : 0, size,
+              block && !cow && !d.noholes ? opened.container : 0));
+  fflush (stdout);
+  if (!block) {
+    t.size = size;
+    b = payload ();
+    msg_truncate_encode (&t, &b);
+    send_frame (FRAME_TRUNCATE, 8, &b);
+    expect (FRAME_TRUNCATED);
+  }
   send_frame (FRAME_FLUSH, 8, NULL);
   expect (FRAME_FLUSHED);
   check_file (fd, cow ? DIGEST_BLOCK : 0, size);
   if (!d.noseal)
     seal (fd, size, cow);
+  put_back (FRAME_CLOSE, FRAME_CLOSED, "closed");
   msg_wopened_reset (&opened);
   close (fd);
   return bye ();
@@ -728,6 +789,11 @@ main (int argc, char **argv)
   if (strcmp (argv[2], "pull") == 0 && argc > 6)
     return pull (argc - 3, argv + 3);
   if (strcmp (argv[2], "push") == 0 && argc == 10)
-    return push (argc - 3, argv + 3);
+    return push (argv + 3);
+  if (strcmp (argv[2], "reap") == 0) {
+    hello ();
+    put_back (FRAME_REAP, FRAME_REAPED, "reaped");
+    return bye ();
+  }
   return broken (argv[2], argc - 3, argv + 3);
 }
