@@ -44,7 +44,7 @@ add_row (struct table *t, const struct point *p)
     return;
   }
   pointinfo_totals (p, &totals);
-  table_cell (t, manifest_kind_name (m->kind));
+  table_cell (t, pointinfo_kind (m));
   table_cell (t, manifest_consistency_name (m->consistency));
   table_cell_size (t, totals.virtual_size);
   table_cell_size (t, totals.stored);

@@ -176,7 +176,7 @@ print_disks (const struct manifest *m)
     table_cell (t, d->id);
     table_cell_size (t, d->virtual_size);
     table_cell_size (t, d->bytes);
-    table_cellf (t, "%s%s", manifest_kind_name (d->kind),
+    table_cellf (t, "%s%s", pointinfo_disk_kind (d),
                  d->base[0] != '\0' ? ", on template" : "");
     table_cellf (t, "%s%s", manifest_format_name (d->format),
                  d->sparse ? ", sparse" : "");
@@ -251,7 +251,7 @@ print_text (const struct point *p)
   line ("point", "%s", name);
   line ("vm id", "%s", p->vm_id);
   line ("time", "%s", when);
-  line ("kind", "%s%s%s", manifest_kind_name (m->kind),
+  line ("kind", "%s%s%s", pointinfo_kind (m),
         m->parent[0] != '\0' ? " on " : "", m->parent);
   line_if ("reason", m->reason);
   line ("consistency", "%s", manifest_consistency_name (m->consistency));

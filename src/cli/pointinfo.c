@@ -38,6 +38,27 @@ pointinfo_time (const struct point *p)
   return seconds;
 }
 
+const char *
+pointinfo_disk_kind (const struct manifest_disk *d)
+{
+  static const char word[] = "differential";
+
+  if (d->kind == MANIFEST_INCREMENT && d->reason != NULL
+      && strncmp (d->reason, word, sizeof word - 1) == 0)
+    return word;
+  return manifest_kind_name (d->kind);
+}
+
+const char *
+pointinfo_kind (const struct manifest *m)
+{
+  for (size_t i = 0; i < m->disk_count; i++) {
+    if (m->disks[i].kind == MANIFEST_INCREMENT)
+      return pointinfo_disk_kind (&m->disks[i]);
+  }
+  return manifest_kind_name (m->kind);
+}
+
 void
 pointinfo_totals (const struct point *p, struct pointinfo_totals *out)
 {

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 struct json;
+struct manifest;
+struct manifest_disk;
 struct point;
 struct point_list;
 
@@ -16,6 +18,9 @@ struct point_list;
 char *pointinfo_name (const struct point *p);
 /* UNIX seconds of its date; 0 when its name is not one. */
 int64_t pointinfo_time (const struct point *p);
+/* In words: full, increment, or differential as the reason says. */
+const char *pointinfo_kind (const struct manifest *m);
+const char *pointinfo_disk_kind (const struct manifest_disk *d);
 struct pointinfo_totals {
   uint64_t virtual_size; /* of all disks */
   uint64_t data;         /* guest bytes stored in this point */

@@ -152,6 +152,10 @@ check_whole (struct settings *s, struct fault *f)
                       "%s: transfer.transport: this version knows \"ssh\" "
                       "only",
                       s->file);
+  if (s->snapshot.differential && !s->snapshot.keep)
+    return fault_set (f, FAULT_CONF, 0,
+                      "%s: snapshot.differential: needs snapshot.keep = true",
+                      s->file);
   if (s->snapshot.guard != SETTINGS_GUARD_NONE && s->snapshot.guard_vm == NULL)
     return fault_set (f, FAULT_CONF, 0,
                       "%s: snapshot.guard: needs snapshot.guard_vm, the name "

@@ -66,7 +66,8 @@ struct settings_host {
 };
 
 struct settings_snapshot {
-  bool keep; /* for increments: the last snapshot stays */
+  bool keep;         /* for increments: the last snapshot stays */
+  bool differential; /* build on the last full, whose snapshot stays */
   enum settings_guard guard;
   char *guard_vm; /* name or id; set when guard is not none */
   unsigned merges_per_domain;

@@ -24,19 +24,21 @@ base_kept (const struct site *site, const char *vm_id,
            char id[static UUID_SIZE], struct fault *f)
 {
   struct point_list points;
+  const struct point *point;
 
   id[0] = '\0';
   if (site->place == NULL || !site->settings->snapshot.keep)
     return 0;
   if (point_list (site->place, vm_id, &points, f) < 0)
     return -1;
-  if (points.count > 0 && points.points[0].manifest != NULL)
-    memcpy (id, points.points[0].manifest->snapshot_id, UUID_SIZE);
+  point = plan_point (&points, site->settings->snapshot.differential);
+  if (point != NULL && point->manifest != NULL)
+    memcpy (id, point->manifest->snapshot_id, UUID_SIZE);
   point_list_reset (&points);
   return 0;
 }
 
-/* Can every disk of the newest point be read?  Its chain is walked, not its
+/* Can every disk of that point be read?  Its chain is walked, not its
    data. */
 static int
 check_images (const struct site *site, struct base *b, struct fault *f)
@@ -137,16 +139,15 @@ base_get (struct site *site, const char *vm_id, bool full, struct base **out,
 
   b->facts.full = full;
   b->facts.keep = site->settings->snapshot.keep;
+  b->facts.differential = site->settings->snapshot.differential;
   b->facts.engine_id = login_about (site->engine)->instance_id;
   if (site->place != NULL) {
     b->facts.repository_id = place_id (site->place);
     if (point_list (site->place, vm_id, &b->points, f) < 0)
       return -1;
   }
-  if (b->points.count > 0) {
-    b->facts.point = &b->points.points[0];
-    b->facts.damaged = b->facts.point->manifest == NULL;
-  }
+  b->facts.point = plan_point (&b->points, b->facts.differential);
+  b->facts.damaged = b->facts.point != NULL && b->facts.point->manifest == NULL;
   if (b->facts.keep && b->facts.point != NULL && !b->facts.damaged
       && (check_images (site, b, f) < 0 || ask_snapshot (site, vm_id, b, f) < 0
           || (b->snapshot != NULL && ask_events (site, vm_id, b, f) < 0)))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the next increment of a VM could be built on: its newest point, and
-   the snapshot that was kept for it, as the engine shows it now.  Facts only:
+/* What the next increment of a VM could be built on: its newest point (with
+   snapshot.differential its newest full), and the snapshot that was kept for it, as the engine shows it now.  Facts only:
    plan_increment decides. */
 #ifndef BASE_H
 #define BASE_H
@@ -24,9 +24,9 @@ struct base {
   struct disk_list *disks;
 };
 
-/* The snapshot that is kept for increments of VM_ID: the one of its newest
-   point, under snapshot.keep = true.  "" for none, also when that point is
-   damaged.  It need not exist any more. */
+/* The snapshot that is kept for increments of VM_ID, under snapshot.keep = true:
+   the one of the point that plan_point says.  "" for none, also when that point
+   is damaged.  It need not exist any more. */
 int base_kept (const struct site *site, const char *vm_id,
                char id[static UUID_SIZE], struct fault *f);
 

@@ -109,6 +109,27 @@ is_ours (const struct plan_base *base)
          && strcmp (repository, base->repository_id) == 0;
 }
 
+const struct point *
+plan_point (const struct point_list *points, bool differential)
+{
+  if (!differential)
+    return points->count > 0 ? &points->points[0] : NULL;
+  for (size_t i = 0; i < points->count; i++) {
+    const struct manifest *m = points->points[i].manifest;
+
+    if (m != NULL && m->kind == MANIFEST_FULL)
+      return &points->points[i];
+  }
+  return NULL;
+}
+
+/* The words for BASE's point. */
+static const char *
+pick (const struct plan_base *base, const char *last, const char *full)
+{
+  return base->differential ? full : last;
+}
+
 /* Why nothing of the VM can be built on the newest point; NULL: it can. */
 static const char *
 refuse_point (const struct plan_base *base)
@@ -118,15 +139,16 @@ refuse_point (const struct plan_base *base)
   if (base->full)
     return "asked for";
   if (base->point == NULL)
-    return "no point yet";
+    return pick (base, "no point yet", "no full to build on");
   if (!base->keep)
     return "no snapshot is kept to build on";
   if (base->damaged)
-    return "the last point is damaged";
+    return pick (base, "the last point is damaged", "the last full is damaged");
   engine_id = base->point->manifest->engine_id;
   if (engine_id != NULL && base->engine_id[0] != '\0'
       && strcmp (engine_id, base->engine_id) != 0)
-    return "the last point is of another engine";
+    return pick (base, "the last point is of another engine",
+                 "the last full is of another engine");
   if (base->depth >= READER_DEPTH_MAX)
     return "the last point is built on too many others";
   return NULL;
@@ -166,7 +188,8 @@ refuse_disk (const struct plan_base *base, const struct disk *disk)
       listed = &base->disks->items[i];
   }
   if (saved == NULL || strcmp (saved->id, disk->id) != 0)
-    return "the last point does not have it";
+    return pick (base, "the last point does not have it",
+                 "the last full does not have it");
   if (listed == NULL || listed->volume_id[0] == '\0')
     return "kept snapshot does not list the disk";
   if (strcmp (listed->status, "illegal") == 0)
@@ -190,7 +213,8 @@ plan_increment (const struct plan_base *base, const struct disk *disk,
   if (why != NULL)
     snprintf (reason, PLAN_REASON_MAX, "full: %s", why);
   else
-    snprintf (reason, PLAN_REASON_MAX, "increment on %s", base->point->name);
+    snprintf (reason, PLAN_REASON_MAX, "%s on %s",
+              pick (base, "increment", "differential"), base->point->name);
   return why == NULL;
 }
 

@@ -19,6 +19,7 @@ struct domain_list;
 struct host;
 struct host_list;
 struct point;
+struct point_list;
 struct snapshot;
 struct vm;
 struct vm_disk;
@@ -66,7 +67,8 @@ enum plan_merges {
 struct plan_base {
   bool full;                       /* asked for on the command line */
   bool keep;                       /* snapshot.keep */
-  const struct point *point;       /* the newest; NULL: none */
+  bool differential;               /* snapshot.differential */
+  const struct point *point;       /* as plan_point says; NULL: none */
   bool damaged;                    /* that point, or what it is built on */
   unsigned depth;                  /* images in its longest chain */
   const struct snapshot *snapshot; /* the one that it names; NULL: gone */
@@ -80,6 +82,11 @@ struct plan_base {
 void plan_make (const struct plan_input *input, const struct plan_base *base,
                 const struct vm *vm, struct plan_vm *plan);
 void plan_reset (struct plan_vm *plan);
+/* Which of the points of a VM, newest first, the next one is built on, and whose
+   snapshot is kept: the newest; with DIFFERENTIAL the newest that can be read
+   and is a full in all disks.  NULL for none. */
+const struct point *plan_point (const struct point_list *points,
+                                bool differential);
 /* Can DISK be an increment over BASE's point?  REASON is why, or why not.
    True: the point has the disk, the snapshot is there and lists it. */
 bool plan_increment (const struct plan_base *base, const struct disk *disk,

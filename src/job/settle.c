@@ -54,6 +54,7 @@ remove_snapshots (struct site *site, const struct vm *vm,
     return -1;
   for (size_t i = 0; i < list->count; i++) {
     const struct snapshot *s = &list->items[i];
+    const char *whose;
 
     if (!is_ours (site, s) || strcmp (s->id, kept) == 0)
       continue;
@@ -64,9 +65,12 @@ remove_snapshots (struct site *site, const struct vm *vm,
           "still wrote into its volume: shut the VM down, start it again, "
           "remove the snapshot in the engine",
           s->id);
-    log_info ("removing snapshot %s of an earlier run", s->id);
+    whose = strncmp (s->description, site->tag, strlen (site->tag)) == 0
+                ? "of this run"
+                : "of an earlier run";
+    log_info ("removing snapshot %s %s", s->id, whose);
     if (snapshot_delete (site->engine, vm->id, s->id, SNAPSHOT_DELETE_S, f) < 0)
-      return fault_prefix (f, "of an earlier run");
+      return fault_prefix (f, "%s", whose);
   }
   return 0;
 }

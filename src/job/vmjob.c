@@ -539,6 +539,7 @@ release (struct vmjob *j)
                 "%s snapshot may be left behind (%.350s); the next backup of "
                 "this VM removes it",
                 j->published && j->site->settings->snapshot.keep
+                        && !j->site->settings->snapshot.differential
                     ? "its previous"
                     : "its",
                 f.text);

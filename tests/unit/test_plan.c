@@ -390,6 +390,13 @@ test_increment (void **state)
     { "no volume", "full: kept snapshot does not list the disk" },
     { "illegal", "full: kept snapshot has illegal images" },
     { "smaller", "full: the disk has become smaller" },
+    { "d", "differential on 20261120T010000Z" },
+    { "d no point", "full: no full to build on" },
+    { "d damaged", "full: the last full is damaged" },
+    { "d engine", "full: the last full is of another engine" },
+    { "d new", "full: the last full does not have it" },
+    { "d gone", "full: kept snapshot is gone" },
+    { "d full", "full: asked for" },
   };
 
   (void)state;
@@ -416,8 +423,10 @@ test_increment (void **state)
                               .repository_id = CENTER,
                               .engine_id = HOST_SPM };
     char reason[PLAN_REASON_MAX];
-    bool increment;
+    bool taken;
 
+    base.differential = what[0] == 'd' && (what[1] == ' ' || what[1] == '\0');
+    what += base.differential + (base.differential && what[1] == ' ');
 #define IS(name) (strcmp (what, name) == 0)
     if (IS ("grown"))
       disk.provisioned_size = 2 * GIB;
@@ -464,9 +473,42 @@ test_increment (void **state)
     base.damaged = IS ("damaged") || IS ("no manifest");
     if (IS ("deep"))
       base.depth = READER_DEPTH_MAX;
-    increment = plan_increment (&base, &disk, reason);
+    taken = plan_increment (&base, &disk, reason);
     assert_string_equal (reason, rows[i].reason);
-    assert_int_equal (increment, strncmp (reason, "increment", 9) == 0);
+    assert_int_equal (taken, strncmp (reason, "full", 4) != 0);
+  }
+}
+
+/* Points newest first: F full, I increment, X damaged; which is built on. */
+static void
+test_point (void **state)
+{
+  static const struct {
+    const char *points;
+    int newest; /* index, -1: none */
+    int full;
+  } rows[] = {
+    { "", -1, -1 },    { "F", 0, 0 },    { "I", 0, -1 }, { "IF", 0, 1 },
+    { "IIFIF", 0, 2 }, { "FIF", 0, 0 },  { "XF", 0, 1 }, { "X", 0, -1 },
+    { "IXF", 0, 2 },   { "XIXF", 0, 3 },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    struct manifest manifests[8] = { { .kind = MANIFEST_FULL } };
+    struct point points[8] = { { .name = "" } };
+    struct point_list list = { points, strlen (rows[i].points) };
+
+    for (size_t k = 0; k < list.count; k++) {
+      manifests[k].kind
+          = rows[i].points[k] == 'I' ? MANIFEST_INCREMENT : MANIFEST_FULL;
+      if (rows[i].points[k] != 'X')
+        points[k].manifest = &manifests[k];
+    }
+    assert_ptr_equal (plan_point (&list, false),
+                      rows[i].newest < 0 ? NULL : &points[rows[i].newest]);
+    assert_ptr_equal (plan_point (&list, true),
+                      rows[i].full < 0 ? NULL : &points[rows[i].full]);
   }
 }
 
@@ -565,10 +607,11 @@ int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_disks), cmocka_unit_test (test_volgroup),
-    cmocka_unit_test (test_vms),   cmocka_unit_test (test_increment),
-    cmocka_unit_test (test_guard), cmocka_unit_test (test_quota),
-    cmocka_unit_test (test_tag),   cmocka_unit_test (test_template),
+    cmocka_unit_test (test_disks),    cmocka_unit_test (test_volgroup),
+    cmocka_unit_test (test_vms),      cmocka_unit_test (test_increment),
+    cmocka_unit_test (test_point),    cmocka_unit_test (test_guard),
+    cmocka_unit_test (test_quota),    cmocka_unit_test (test_tag),
+    cmocka_unit_test (test_template),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -102,7 +102,7 @@ test_every_key (void **state)
       "  heartbeat = 5; };\n"
       "hosts = ( { name = \"n1\"; address = \"10.0.0.1\"; port = 1;\n"
       "  user = \"root\"; sudo = false; }, { name = \"n2\"; } );\n"
-      "snapshot = { keep = true; guard = \"attach\";\n"
+      "snapshot = { keep = true; differential = true; guard = \"attach\";\n"
       "  guard_vm = \"keeper\";\n"
       "  merges_per_domain = 3; quiesce = \"require\"; };\n"
       "retention = { last = 1; daily = 2; weekly = 3; monthly = 4;\n"
@@ -129,6 +129,7 @@ test_every_key (void **state)
   assert_string_equal (s->snapshot.guard_vm, "keeper");
   assert_int_equal (s->snapshot.quiesce, SETTINGS_QUIESCE_REQUIRE);
   assert_true (s->snapshot.keep);
+  assert_true (s->snapshot.differential);
   assert_int_equal (s->retention.last, 1);
   assert_int_equal (s->retention.yearly, 5);
   assert_true (s->transfer.bandwidth == 100u << 20);
@@ -215,6 +216,8 @@ static const struct bad bads[] = {
     "c.conf:1: hosts.key: unknown key; see chainlift.conf(5)" },
   { "snapshot = { guard = \"lock\"; };",
     "c.conf:1: snapshot.guard: must be one of \"none\", \"attach\"" },
+  { "snapshot = { keep = false; differential = true; };",
+    "c.conf: snapshot.differential: needs snapshot.keep = true" },
   { "snapshot = { guard = \"attach\"; };",
     "c.conf: snapshot.guard: needs snapshot.guard_vm, the name of a VM without "
     "disks that stays down" },
