@@ -288,7 +288,8 @@ class Case(base.Case):
         rows = world.left()
         if rows and not self.killed and 'left' not in text:
             raise Wrong('left without a word: %s' % rows)
-        world.remove(rows)
+        if rows:
+            world.clean()
         world.next_run(self.vm)
         world.prune()
 

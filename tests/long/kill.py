@@ -25,84 +25,33 @@ import sys
 import time
 
 import world as base
-from world import Wrong, prove
+from mini import VM, World
+from world import Wrong
 
-SETTINGS = '''
-engine: { poll_ms = 100; retry = 3; busy = 2; };
-ssh: { connect_timeout = 2; stall_timeout = 5; heartbeat = 5; };
-snapshot: { keep = true; };
-'''
-VM = 'mini'
 BACKUP = ('plan', 'snapshot', 'snapshot:2', 'snapshot:3', 'config', 't0',
           't0:2', 'map', 'stream', 'stream:2', 't1', 'publish', 'publish:2',
           'release', 'release:2')
 RESTORE = ('plan', 'create', 'create:2', 'prove', 'prove:2', 'write',
            'write:3', 'verify', 'verify:2', 'vm', 'vm:2', 'attach',
            'attach:2', 'release', 'release:2')
+CLEAN = tuple('clean:%d' % n for n in range(1, 9))
 READER = ('hello', 't0', 'map', 'stream', 't1')
 WRITER = ('hello', 'prove', 'write', 'verify', 'seal')
-KINDS = ('full', 'increment', 'restore')
+KINDS = ('full', 'increment', 'restore', 'clean')
+STOPS = {'full': BACKUP, 'increment': BACKUP, 'restore': RESTORE,
+         'clean': CLEAN}
+HELPERS = {'full': READER, 'increment': READER, 'restore': WRITER,
+           'clean': ()}
 
 
 def table(seed):
     """Every (kind, victim, phase), in the order of this seed."""
-    rows = [(kind, 'controller', phase) for kind in KINDS
-            for phase in (RESTORE if kind == 'restore' else BACKUP)]
-    rows += [(kind, 'helper', phase) for kind in KINDS
-             for phase in (WRITER if kind == 'restore' else READER)]
+    rows = [(kind, victim, phase) for kind in KINDS
+            for victim, phases in (('controller', STOPS[kind]),
+                                   ('helper', HELPERS[kind]))
+            for phase in phases]
     random.Random(seed).shuffle(rows)
     return rows
-
-
-class World(base.World):
-    """One VM that is backed up, and how long each kind takes."""
-
-    def __init__(self):
-        super().__init__('tiny', SETTINGS)
-
-    def open(self, settings):
-        super().open(settings)
-        self.before = self.foreign()
-        self.last_s = {}
-        for kind, argv in (('full', ('backup', VM)),
-                           ('increment', ('backup', VM)),
-                           ('restore', ('restore', VM + '@latest', '--as',
-                                        'copy'))):
-            self.last_s[kind] = self.measure(*argv)
-        self.api('DELETE', '/vms/' + self.vm_row('copy')['id'])
-        self.chains = self.chain(VM)
-        self.check_points(verify=True)
-        self.check_left(self.kept())
-
-    def measure(self, *argv):
-        """{victim: seconds} that the program and its helper live."""
-        begin = time.monotonic()
-        seen = []
-        with self.running(*argv) as process:
-            while process.poll() is None:
-                if self.helpers():
-                    seen.append(time.monotonic())
-                time.sleep(0.005)
-        if process.returncode or not seen:
-            raise Wrong('%s: %s' % (' '.join(argv), self.output()))
-        return {'controller': time.monotonic() - begin,
-                'helper': seen[-1] - seen[0]}
-
-    def next_run(self):
-        self.must(0, 'backup', VM)
-        self.check_points(verify=True)
-        self.check_left(self.kept())
-        point = self.points(VM)[0]
-        for disk in prove.manifest(point)[2]:
-            if not disk['disk.reason'].startswith('increment on'):
-                raise Wrong('the next point is %s' % disk['disk.reason'])
-        if self.chain(VM) != self.chains:
-            raise Wrong('the chain of %s is %s' % (VM, self.chain(VM)))
-        now = self.foreign()
-        for part, rows in self.before.items():
-            if rows != now[part]:
-                raise Wrong('%s changed: %s, before %s' % (part, now[part],
-                                                           rows))
 
 
 class Case(base.Case):
@@ -113,15 +62,31 @@ class Case(base.Case):
             self.kind, self.victim, self.phase = rows[number // 2 % len(rows)]
         else:
             self.kind = self.random.choice(KINDS)
-            self.victim = self.random.choice(('controller', 'controller',
-                                              'helper'))
+            self.victim = self.random.choice(
+                ('controller', 'controller', 'helper')
+                if HELPERS[self.kind] else ('controller',))
             self.phase = None
 
     def argv(self):
         if self.kind == 'restore':
             self.point = self.world.points(VM)[0]
             return ['restore', self.point, '--as', self.new]
+        if self.kind == 'clean':
+            return ['leftovers', '--clean']
         return ['backup', VM] + (['--full'] if self.kind == 'full' else [])
+
+    def litter(self):
+        """Something to clean: a restore and a backup that were killed."""
+        for argv, phases in (
+                (('restore', VM + '@latest', '--as', self.new), RESTORE[1:]),
+                (('backup', VM), BACKUP[1:-2])):
+            phase = self.random.choice(phases)
+            self.say('%s at %s' % (argv[0], phase))
+            with self.world.running(*argv, env={
+                    'CHAINLIFT_STOP_AT': phase}) as process:
+                if not self.world.wait_stop(process, phase):
+                    raise Wrong('it ended before %s' % phase)
+        self.world.no_helper()
 
     # -- the kill ---------------------------------------------------------
 
@@ -134,6 +99,9 @@ class Case(base.Case):
         with self.world.running(*self.argv(), env={
                 'CHAINLIFT_STOP_AT': self.phase}) as process:
             if not self.world.wait_stop(process, self.phase):
+                if self.kind == 'clean':
+                    self.say('(had less to do)')
+                    return self.world.finish(process)
                 raise Wrong('it ended before %s' % self.phase)
             process.kill()
             return process.wait()
@@ -174,13 +142,21 @@ class Case(base.Case):
 
     def run(self):
         world = self.world
+        if self.kind == 'clean':
+            self.point = world.points(VM)[0]
+            self.litter()
         status = self.kill_at_phase() if self.phase else self.kill_sometime()
         self.check_status(status, self.victim == 'controller')
         world.no_helper()
-        if self.kind == 'restore':
-            self.check_restored(self.point, status)
+        if self.kind in ('restore', 'clean'):
+            self.check_restored(self.point,
+                                status if self.kind == 'restore' else -1)
         world.check_points(verify=True)
-        world.remove(world.left(keep=True))
+        rows = world.left(keep=True)
+        if self.random.random() < 0.5 or any(row['kind'] != 'snapshot'
+                                             for row in rows):
+            self.say('cleaned')
+            world.clean(keep=True)
         world.next_run()
         world.prune()
 

@@ -240,26 +240,26 @@ class World:
         """What is left in the engine; `leftovers` must list just that."""
         self.ctl('idle')
         kept = self.kept() if keep else set()
-        extra = sorted(' '.join(line.split()[1:3])
-                       for line in self.ctl('extra')
-                       if not line.startswith('+ attachment')
-                       and line.split()[2] not in kept)
+        extra = {' '.join(line.split()[1:3]) for line in self.ctl('extra')
+                 if not line.startswith('+ attachment')
+                 and line.split()[2] not in kept}
         rows = [row for row in self.objects('leftovers')
                 if row['type'] == 'leftover'
                 and row['kind'] in ('snapshot', 'disk', 'vm', 'attachment')]
-        listed = sorted('%s %s' % (row['kind'], row['id']) for row in rows)
-        if extra != listed:
-            raise Wrong('left: %s, listed: %s' % (extra, listed))
+        listed = {'%s %s' % (row['kind'], row['id']) for row in rows}
+        # The disks of a VM that is listed go with it.
+        within = {'disk ' + img for vm in self.ctl('inventory')['vms']
+                  if 'vm ' + vm['id'] in listed for img in vm['attachments']}
+        if not listed <= extra <= listed | within:
+            raise Wrong('left: %s, listed: %s' % (sorted(extra),
+                                                  sorted(listed)))
         return rows
 
-    def remove(self, rows):
-        """What an administrator does with disks and VMs that are listed."""
-        for row in sorted(rows, key=lambda r: r['kind'], reverse=True):
-            if row['kind'] == 'vm':
-                self.api('DELETE', '/vms/%s?detach_only=true' % row['id'])
-            elif row['kind'] == 'disk':
-                self.api('DELETE', '/disks/%s' % row['id'])
-            self.ctl('idle')
+    def clean(self, keep=False):
+        """What is left goes by `leftovers --clean`, all of it."""
+        self.must(0, 'leftovers', '--clean')
+        if rows := self.left(keep):
+            raise Wrong('left after --clean: %s' % rows)
 
     def check_left(self, kept=()):
         """Nothing of ours is left anywhere but the snapshots KEPT.  A
@@ -347,20 +347,34 @@ class Case:
     def say(self, text):
         self.told.append(text)
 
-    def check_status(self, status, killed=False):
+    def check_status(self, status, killed=False, more=()):
         """The exit status of the program, whose output is kept for the log;
-        -> the output."""
+        MORE: statuses that are good as well.  -> the output."""
         text = self.world.output()
         self.say('exit %d' % status)
         with open(os.path.join(self.world.work, 'case'), 'w') as out:
             out.write(text)
         if status == -signal.SIGKILL and killed:
             return text
-        if status not in STATUSES:
+        if status not in STATUSES + more:
             raise Wrong('exit %d' % status)
         if status not in (0, 1) and 'error: ' not in text:
             raise Wrong('exit %d without a reason' % status)
         return text
+
+    def check_attached(self, point):
+        """Each disk that any new VM has is whole."""
+        _, top, sources = prove.manifest(point)
+        rows = self.world.ctl('inventory')
+        disks = {row['id']: row for row in rows['disks']}
+        for vm in rows['vms']:
+            if vm['id'] in self.world.birth['vms']:
+                continue
+            for img in vm['attachments']:
+                source = next(one for one in sources
+                              if one['disk.alias'] == disks[img]['alias'])
+                prove.prove_volume(disks[img], source,
+                                   prove.oracle(top, source))
 
     def check_restored(self, point, status):
         """A VM of the wanted name is whole; then it goes."""
@@ -395,9 +409,27 @@ def keep_log(name, world, case, seed, why):
     return path
 
 
-def main(name, make_world, make_case, argv, default):
+def tried(name, world, case, seed, function):
+    """Call it; a failure is told, and its log kept.  -> did it go well?"""
+    begin = time.monotonic()
+    try:
+        function()
+    except ERRORS as err:
+        path = keep_log(name, world, case, seed, err)
+        print('case %d: %s: FAILED: %s (log %s)' % (
+            case.number, '; '.join(case.told), str(err)[-1500:], path),
+            flush=True)
+        return False
+    print('case %d: %s: ok, %.1f s' % (
+        case.number, '; '.join(case.told), time.monotonic() - begin),
+        flush=True)
+    return True
+
+
+def main(name, make_world, make_case, argv, default, finale=None):
     """The cases of NAME: COUNT SEED FROM in argv.  A case that fails keeps its
-    log and gets a new lab.  -> exit status"""
+    log, and the next one gets a new lab.  finale (world) comes
+    after the last case.  -> exit status"""
     if os.geteuid():
         print('needs root for namespaces')
         return 77
@@ -406,23 +438,18 @@ def main(name, make_world, make_case, argv, default):
     world = None
     try:
         for number in range(first, first + count):
-            begin = time.monotonic()
             world = world or make_world()
             case = make_case(world, seed, number)
-            try:
-                case.run()
+            if tried(name, world, case, seed, case.run):
                 good += 1
-                print('case %d: %s: ok, %.1f s' % (
-                    number, '; '.join(case.told), time.monotonic() - begin),
-                    flush=True)
-            except ERRORS as err:
+                continue
+            bad += 1
+            world.close()
+            world = None
+        if finale and world:
+            case.told = ['at the end']
+            if not tried(name, world, case, seed, lambda: finale(world)):
                 bad += 1
-                path = keep_log(name, world, case, seed, err)
-                print('case %d: %s: FAILED: %s (log %s)' % (
-                    number, '; '.join(case.told), str(err)[:1500], path),
-                    flush=True)
-                world.close()
-                world = None
     finally:
         if world:
             world.close()
