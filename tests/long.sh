@@ -8,6 +8,8 @@
 #   fuzz     every fuzz target
 #   kill     SIGKILL of controller or helper in every phase and at any moment
 #   mutate   damaged images under the sanitizers
+#   wire     streams that break, hang or lie at any byte
+#   year     nights of VMs that write, with users who change them by day
 # Count means cases, seconds a target (fuzz), kills or nights.  Exit 0 or 1;
 # the last line is "NAME: N ok, N failed, seed S".
 set -u
