@@ -35,6 +35,7 @@ static const struct table_column columns[] = {
 static const struct args_option leftovers_options[] = {
   { "clean", 0, NULL, "remove what is ours and nobody needs or uses" },
   { "dry-run", 'n', NULL, "with --clean: say what it would do" },
+  { "kept", 0, NULL, "list all snapshots that are kept for increments" },
   { NULL, 0, NULL, NULL },
 };
 
@@ -47,6 +48,9 @@ struct listing {
   const struct options *options;
   struct table *table;
   struct place *place;
+  bool all_kept;
+  unsigned kept;       /* snapshots for increments */
+  unsigned old;        /* of those */
   struct known *known; /* VMs whose names came by */
   size_t known_count;
 };
@@ -100,6 +104,7 @@ static const char *const states[] = {
   [LEFTOVER_OURS] = "ours",           [LEFTOVER_BUSY] = "in use",
   [LEFTOVER_FOREIGN] = "foreign",     [LEFTOVER_REMOVED] = "removed",
   [LEFTOVER_REMOVABLE] = "removable", [LEFTOVER_STAYS] = "stays",
+  [LEFTOVER_KEPT] = "kept",
 };
 
 static void
@@ -122,6 +127,49 @@ print_json (const struct leftover *l, const char *vm_name)
   json_end (&j, stdout);
 }
 
+/* No leftover, so it has a type of its own. */
+static void
+print_json_kept (const struct leftover *l)
+{
+  struct json j;
+
+  json_begin (&j, "kept");
+  json_string (&j, "id", l->id);
+  json_string (&j, "vm_id", l->vm_id);
+  json_string (&j, "vm", l->vm_name);
+  json_string (&j, "point", l->point);
+  json_time (&j, "since", l->since);
+  json_bool (&j, "old", l->old);
+  json_end (&j, stdout);
+}
+
+static void
+on_kept (struct listing *listing, const struct leftover *l)
+{
+  struct table *t = listing->table;
+  char since[OUTPUT_WORD_SIZE];
+
+  listing->kept++;
+  listing->old += l->old;
+  if (listing->options->json) {
+    print_json_kept (l);
+    return;
+  }
+  if (!l->old && !listing->all_kept)
+    return;
+  output_time (l->since, since);
+  table_cell (t, verdict_kind_name (l->kind));
+  table_cell (t, l->vm_name);
+  table_cellf (t, "%.*s", RUN_COLUMNS, l->run_id);
+  table_cell (t, states[l->state]);
+  table_cellf (t, "for increments on point %s, since %s%s (id %s)",
+               l->point != NULL ? l->point : "-", since,
+               l->old ? ": it grows; back the VM up again, or remove the "
+                        "snapshot in the engine"
+                      : "",
+               l->id);
+}
+
 static const char *
 vm_of (struct listing *listing, const struct leftover *l)
 {
@@ -137,8 +185,13 @@ on_leftover (const struct leftover *l, void *opaque)
 {
   struct listing *listing = opaque;
   struct table *t = listing->table;
-  const char *vm = vm_of (listing, l);
+  const char *vm = NULL;
 
+  if (l->state == LEFTOVER_KEPT) {
+    on_kept (listing, l);
+    return;
+  }
+  vm = vm_of (listing, l);
   if (listing->options->json) {
     print_json (l, vm);
     return;
@@ -193,6 +246,14 @@ list (struct listing *listing, const struct settings *settings, struct fault *f)
     return -1;
   if (count == 0)
     log_info ("nothing of this repository is left behind");
+  if (listing->kept > 0)
+    log_info ("%u snapshot%s kept for increments%s", listing->kept,
+              listing->kept == 1 ? " is" : "s are",
+              listing->all_kept ? "" : " (--kept lists them)");
+  if (listing->old > 0)
+    log_warn ("%u of their VMs got no point for more than %u days "
+              "(snapshot.kept_days)",
+              listing->old, settings->snapshot.kept_days);
   return count > 0 ? 1 : 0;
 }
 
@@ -236,6 +297,10 @@ run (const struct args *args, const struct options *options, struct fault *f)
   bool dry_run = args_flag (args, "dry-run");
   int rc;
 
+  listing.all_kept = args_flag (args, "kept");
+  if (listing.all_kept && args_flag (args, "clean"))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "leftovers: --kept lists, --clean removes: one of them");
   if (dry_run && !args_flag (args, "clean"))
     return fault_set (f, FAULT_USAGE, 0,
                       "leftovers: --dry-run goes with --clean; without that "
@@ -253,7 +318,7 @@ run (const struct args *args, const struct options *options, struct fault *f)
 
 const struct command cmd_leftovers = {
   .name = "leftovers",
-  .usage = "\n--clean [--dry-run]",
+  .usage = "[--kept]\n--clean [--dry-run]",
   .summary = "list or remove what interrupted runs left in the engine and on "
              "hosts",
   .help = "Without --clean it lists only.  The exit status is 1 when anything "

@@ -99,6 +99,7 @@ static const struct key host_keys[] = {
 static const struct key snapshot_keys[] = {
   { "keep", KIND_BOOL, SNAPSHOT (keep), 0, 0, NULL },
   { "differential", KIND_BOOL, SNAPSHOT (differential), 0, 0, NULL },
+  { "kept_days", KIND_COUNT, SNAPSHOT (kept_days), 1, 3650, NULL },
   { "guard", KIND_WORD, SNAPSHOT (guard), 0, 0, guard_words },
   { "guard_vm", KIND_TEXT, SNAPSHOT (guard_vm), 0, 0, NULL },
   { "merges_per_domain", KIND_COUNT, SNAPSHOT (merges_per_domain), 1, 64,

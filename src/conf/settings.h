@@ -69,7 +69,8 @@ struct settings_snapshot {
   bool keep;         /* for increments: the last snapshot stays */
   bool differential; /* build on the last full, whose snapshot stays */
   enum settings_guard guard;
-  char *guard_vm; /* name or id; set when guard is not none */
+  char *guard_vm;     /* name or id; set when guard is not none */
+  unsigned kept_days; /* without a point: a kept snapshot is warned of */
   unsigned merges_per_domain;
   enum settings_quiesce quiesce;
 };

@@ -17,6 +17,7 @@
 #include "base/cancel.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/stamp.h"
 #include "base/xmem.h"
 #include "engine/call.h"
 #include "engine/doc.h"
@@ -437,4 +438,18 @@ login_at_least (const struct engine *engine, unsigned major, unsigned minor,
   if (a->minor != minor)
     return a->minor > minor;
   return a->build >= build;
+}
+
+int
+login_time (struct engine *engine, int64_t *now, struct fault *f)
+{
+  CLEANUP (doc_free) struct doc *doc = NULL;
+  CLEANUP_FREE char *time = NULL;
+
+  if (call_get (engine, "", &doc, f) < 0)
+    return -1;
+  time = doc_string (doc_root (doc), "time");
+  if (stamp_parse_iso (time, now, f) < 0)
+    return fault_prefix (f, "%s: its time", engine->base);
+  return 0;
 }

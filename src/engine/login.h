@@ -16,6 +16,7 @@
 #define ENGINE_LOGIN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 #include "base/uuid.h"
@@ -53,5 +54,8 @@ const struct login_about *login_about (const struct engine *engine);
 /* True when the engine is MAJOR.MINOR.BUILD or later. */
 bool login_at_least (const struct engine *engine, unsigned major,
                      unsigned minor, unsigned build);
+
+/* UNIX seconds by the engine's clock. */
+int login_time (struct engine *engine, int64_t *now, struct fault *f);
 
 #endif /* ENGINE_LOGIN_H */

@@ -15,6 +15,7 @@
 #include "engine/vm.h"
 #include "job/backup.h"
 #include "job/base.h"
+#include "job/clean.h"
 #include "job/guard.h"
 #include "job/observer.h"
 #include "job/phase.h"
@@ -214,6 +215,51 @@ back_up_one (struct run *run, const struct plan_vm *plan)
   finish (run, &result);
 }
 
+/* clean_options.skip: of a VM of this run, which has done it itself. */
+static bool
+is_planned (const struct leftover *l, void *opaque)
+{
+  const struct run *run = opaque;
+
+  for (size_t i = 0; i < run->count; i++) {
+    if (strcmp (run->plans[i].vm->id, l->vm_id) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* leftover_fn */
+static void
+on_unneeded (const struct leftover *l, void *opaque)
+{
+  struct run *run = opaque;
+
+  const char *vm = l->vm_name != NULL ? l->vm_name : l->vm_id;
+
+  if (l->state == LEFTOVER_REMOVED)
+    log_info ("%s: %s %s is removed, nothing needs it any more", vm,
+              verdict_kind_name (l->kind), l->id);
+  if (l->state != LEFTOVER_STAYS)
+    return;
+  log_warn ("%s: %s %s stays: %s", vm, verdict_kind_name (l->kind), l->id,
+            l->next_step);
+  run->tally->leftovers++;
+}
+
+/* Without snapshot.keep no snapshot of ours is needed on any VM, also not on
+   one that no run selects any more. */
+static int
+remove_unneeded (struct run *run, struct fault *f)
+{
+  struct clean_options how
+      = { .skip = is_planned, .fn = on_unneeded, .opaque = run };
+  struct clean_tally tally;
+
+  if (run->options->settings->snapshot.keep || run->options->dry_run)
+    return 0;
+  return clean_snapshots (run->site, &how, &tally, f);
+}
+
 int
 backup_run (const struct backup_options *options,
             const struct observer *observer, struct observer_tally *tally,
@@ -240,6 +286,8 @@ backup_run (const struct backup_options *options,
     else
       back_up_one (&run, &run.plans[i]);
   }
+  if (rc == 0)
+    rc = remove_unneeded (&run, f);
   for (size_t i = 0; i < run.count; i++)
     plan_reset (&run.plans[i]);
   free (run.plans);

@@ -195,20 +195,41 @@ stays (struct clean *c, struct leftover *item, const struct inspect *found,
   report (c, item, LEFTOVER_STAYS, text != NULL ? text : reason);
 }
 
+/* Look at ITEM and decide what comes of it. */
+static int
+decide (struct clean *c, const struct leftover *item, enum inspect_mode mode,
+        enum verdict *verdict, const char **reason, struct inspect **found,
+        struct fault *f)
+{
+  if (inspect_item (c->site, &c->list->journal, item, mode, found, f) < 0)
+    return -1;
+  (*found)->facts.after_failure = item->kind == VERDICT_SNAPSHOT
+                                  && strcmp (item->vm_id, c->failed_vm) == 0;
+  *verdict = verdict_of (&(*found)->facts, reason);
+  return 0;
+}
+
+/* First without the lease: who takes that of a VM with a kept snapshot, if only
+   for a moment, makes the backup of another controller fail. */
 static int
 clean_one (struct clean *c, struct leftover *item, struct fault *f)
 {
   CLEANUP (inspect_free) struct inspect *found = NULL;
+  bool dry_run = c->options->dry_run;
+  enum verdict verdict;
   const char *reason;
 
-  if (inspect_item (c->site, &c->list->journal, item,
-                    c->options->dry_run ? INSPECT_DRY_RUN : INSPECT_TAKE,
-                    &found, f)
+  if (decide (c, item, dry_run ? INSPECT_DRY_RUN : INSPECT_LIST, &verdict,
+              &reason, &found, f)
       < 0)
     return -1;
-  found->facts.after_failure = item->kind == VERDICT_SNAPSHOT
-                               && strcmp (item->vm_id, c->failed_vm) == 0;
-  switch (verdict_of (&found->facts, &reason)) {
+  if (verdict == VERDICT_REMOVE && !dry_run) {
+    inspect_free (found);
+    found = NULL;
+    if (decide (c, item, INSPECT_TAKE, &verdict, &reason, &found, f) < 0)
+      return -1;
+  }
+  switch (verdict) {
   case VERDICT_REMOVE:
     return act (c, item, found, f);
   case VERDICT_FOREIGN:
@@ -257,7 +278,9 @@ clean_kinds (struct clean *c, enum verdict_kind first, enum verdict_kind last,
   for (size_t i = 0; i < c->list->count; i++) {
     struct leftover *item = &c->list->items[i];
 
-    if (item->kind < first || item->kind > last)
+    if (item->kind < first || item->kind > last
+        || (c->options->skip != NULL
+            && c->options->skip (item, c->options->opaque)))
       continue;
     if (cancel_check (f) < 0 || clean_one (c, item, f) < 0)
       return -1;
@@ -285,6 +308,20 @@ clean_all (struct clean *c, struct fault *f)
     return -1;
   leftovers_add_helpers (c->site, c->list);
   return clean_kinds (c, VERDICT_HELPER, VERDICT_HELPER, f);
+}
+
+int
+clean_snapshots (struct site *site, const struct clean_options *options,
+                 struct clean_tally *tally, struct fault *f)
+{
+  struct clean c = { .options = options, .tally = tally, .site = site };
+  int rc = leftovers_gather_snapshots (site, &c.list, f);
+
+  *tally = (struct clean_tally){ 0 };
+  if (rc == 0)
+    rc = clean_kinds (&c, VERDICT_ATTACHMENT, VERDICT_SNAPSHOT, f);
+  leftovers_free (c.list);
+  return rc;
 }
 
 int

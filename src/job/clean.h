@@ -11,10 +11,12 @@
 
 struct fault;
 struct settings;
+struct site;
 
 struct clean_options {
-  const struct settings *settings;
+  const struct settings *settings; /* only clean_run */
   bool dry_run;
+  bool (*skip) (const struct leftover *l, void *opaque); /* NULL: none */
   leftover_fn fn; /* called for each, as soon as it is known what became of it;
                      next_step says why it stays */
   void *opaque;
@@ -29,5 +31,10 @@ struct clean_tally {
    was done until then has been reported. */
 int clean_run (const struct clean_options *options, struct clean_tally *tally,
                struct fault *f);
+
+/* Only the snapshots that no increment needs and what holds them, with the site
+   of a run. */
+int clean_snapshots (struct site *site, const struct clean_options *options,
+                     struct clean_tally *tally, struct fault *f);
 
 #endif /* CLEAN_H */

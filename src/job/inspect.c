@@ -160,6 +160,7 @@ look_at_snapshot (struct look *l, struct fault *f)
   out->facts.gone
       = strcmp (s->type, "active") == 0 || !has_mark (l, s->description);
   snprintf (out->status, sizeof out->status, "%s", s->status);
+  out->date = s->date;
   if (base_kept (l->site, l->item->vm_id, kept, f) < 0)
     return -1;
   out->facts.needed = strcmp (s->id, kept) == 0;
@@ -216,14 +217,23 @@ look_at_disk (struct look *l, struct fault *f)
   struct fault why = FAULT_INIT;
   size_t count;
   const struct domain *domain;
+  const struct vm *vm;
+  bool of_half; /* the VM of its restore still has it */
   int rc = disk_get (l->site->engine, l->item->id, &d, &why);
 
   if (or_gone (l, rc, &why, f) < 0)
     return -1;
   if (d == NULL)
     return 0;
-  out->facts.gone = !has_mark (l, d->description);
-  out->facts.attached = d->vm_id[0] != '\0';
+  vm = d->vm_id[0] != '\0' ? site_vm (l->site, d->vm_id, &count) : NULL;
+  of_half = vm != NULL && has_mark (l, vm->description);
+  out->facts.gone
+      = !has_mark (l, d->description)
+        && (!of_half
+            || find_entry (l->journal, l->item->run_id, "disk", d->id) == NULL);
+  /* That VM goes before. */
+  out->facts.attached
+      = d->vm_id[0] != '\0' && (l->mode == INSPECT_TAKE || !of_half);
   snprintf (out->status, sizeof out->status, "%s", d->status);
   if (l->mode == INSPECT_LIST || out->facts.gone || out->facts.attached
       || out->facts.lease != VERDICT_LEASE_OURS)

@@ -5,6 +5,8 @@
 #ifndef INSPECT_H
 #define INSPECT_H
 
+#include <stdint.h>
+
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "job/verdict.h"
@@ -25,6 +27,7 @@ struct inspect {
   struct verdict_facts facts;
   struct fault why;    /* what the lease or a host said; may be FAULT_NONE */
   struct lease *lease; /* with INSPECT_TAKE, when facts.lease is _OURS */
+  int64_t date;        /* of VERDICT_SNAPSHOT, by the engine */
   struct vm *vm;   /* of VERDICT_VM and VERDICT_SNAPSHOT, when it is there */
   char status[32]; /* facts.status */
 };

@@ -14,11 +14,13 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/stamp.h"
 #include "base/uuid.h"
 #include "base/xmem.h"
 #include "conf/settings.h"
 #include "engine/disk.h"
 #include "engine/host.h"
+#include "engine/login.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "host/pool.h"
@@ -27,7 +29,11 @@
 #include "job/inspect.h"
 #include "job/leftovers.h"
 #include "job/site.h"
+#include "repo/manifest.h"
 #include "repo/place.h"
+#include "repo/point.h"
+
+#define DAY_S (24 * 3600)
 
 /* What the next step is with what could be removed. */
 static const char *const hints[] = {
@@ -203,6 +209,57 @@ gather_drafts (struct site *site, struct leftovers *list, struct fault *f)
   return 0;
 }
 
+static bool
+is_gathered (const struct leftovers *list, const char *id)
+{
+  for (size_t i = 0; i < list->count; i++) {
+    if (strcmp (list->items[i].id, id) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* Disks of our VMs whose marks were taken off already: the journal knows
+   them. */
+static void
+gather_unmarked (struct site *site, struct leftovers *list)
+{
+  for (size_t i = 0; i < list->journal.count; i++) {
+    const struct journal_entry *e = &list->journal.entries[i];
+
+    for (size_t k = 0; k < site->vms->count; k++) {
+      const struct vm *vm = &site->vms->items[k];
+      const struct vm_disk *d = vm_find_disk (vm, e->object_id);
+
+      if (d != NULL && strcmp (e->kind, "disk") == 0
+          && !is_gathered (list, e->object_id))
+        append_marked (list, VERDICT_DISK, d->disk.id, d->disk.alias,
+                       vm->description);
+    }
+  }
+}
+
+static int
+read_journal (struct site *site, struct leftovers *list, struct fault *f)
+{
+  return journal_read_all (place_journal_dirfd (site->place), site->run_id,
+                           &list->journal, f);
+}
+
+int
+leftovers_gather_snapshots (struct site *site, struct leftovers **out,
+                            struct fault *f)
+{
+  CLEANUP (leftovers_free) struct leftovers *list = xcalloc (1, sizeof *list);
+
+  if (gather_attachments (site, list, f) < 0
+      || gather_snapshots (site, list, f) < 0
+      || read_journal (site, list, f) < 0)
+    return -1;
+  *out = steal_ptr (&list);
+  return 0;
+}
+
 int
 leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
 {
@@ -213,10 +270,9 @@ leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
     return -1;
   gather_vms (site, list);
   if (gather_disks (site, list, f) < 0 || gather_drafts (site, list, f) < 0
-      || journal_read_all (place_journal_dirfd (site->place), site->run_id,
-                           &list->journal, f)
-             < 0)
+      || read_journal (site, list, f) < 0)
     return -1;
+  gather_unmarked (site, list);
   *out = steal_ptr (&list);
   return 0;
 }
@@ -279,15 +335,46 @@ leftovers_free (struct leftovers *list)
     free (item->vm_name);
     free (item->repository_id);
     free (item->run_id);
+    free (item->point);
   }
   journal_list_reset (&list->journal);
   free (list->items);
   free (list);
 }
 
-/* Look at ITEM again, and tell it when it is one. */
+/* For which point a snapshot is kept, and whether the newest one is so old that
+   the VM may have been forgotten.  That need not be the same one. */
 static int
-list_one (struct site *site, const struct leftovers *list,
+fill_kept (struct site *site, struct leftover *item, int64_t date, int64_t now,
+           struct fault *f)
+{
+  int64_t max = (int64_t)site->settings->snapshot.kept_days * DAY_S;
+  int64_t newest = date;
+  struct point_list points;
+
+  item->state = LEFTOVER_KEPT;
+  item->since = date;
+  if (point_list (site->place, item->vm_id, &points, f) < 0)
+    return -1;
+  for (size_t i = 0; i < points.count; i++) {
+    const struct manifest *m = points.points[i].manifest;
+    int64_t taken;
+
+    if (m == NULL)
+      continue;
+    if (stamp_parse (m->snapshot_date, &taken, NULL) == 0 && taken > newest)
+      newest = taken;
+    if (item->point == NULL && strcmp (m->snapshot_id, item->id) == 0)
+      item->point = xstrdup (points.points[i].name);
+  }
+  item->old = now - newest > max;
+  point_list_reset (&points);
+  return 0;
+}
+
+/* Look at ITEM again, and tell it when it is one.  NOW: by the engine. */
+static int
+list_one (struct site *site, const struct leftovers *list, int64_t now,
           struct leftover *item, leftover_fn fn, void *opaque, unsigned *count,
           struct fault *f)
 {
@@ -298,8 +385,11 @@ list_one (struct site *site, const struct leftovers *list,
     return -1;
   switch (verdict_of (&found->facts, &reason)) {
   case VERDICT_GONE:
-  case VERDICT_KEPT:
     return 0;
+  case VERDICT_KEPT:
+    if (fill_kept (site, item, found->date, now, f) < 0)
+      return -1;
+    break;
   case VERDICT_FOREIGN:
     item->state = LEFTOVER_FOREIGN;
     break;
@@ -328,14 +418,16 @@ leftovers_list (const struct settings *settings, leftover_fn fn, void *opaque,
 {
   CLEANUP (site_close) struct site *site = NULL;
   CLEANUP (leftovers_free) struct leftovers *list = NULL;
+  int64_t now;
   int rc = 0;
 
   *count = 0;
   if (site_open (settings, SITE_MUST, &site, f) < 0
+      || login_time (site->engine, &now, f) < 0
       || leftovers_gather (site, &list, f) < 0)
     return -1;
   leftovers_add_helpers (site, list);
   for (size_t i = 0; rc == 0 && i < list->count; i++)
-    rc = list_one (site, list, &list->items[i], fn, opaque, count, f);
+    rc = list_one (site, list, now, &list->items[i], fn, opaque, count, f);
   return rc;
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 #include "job/journal.h"
@@ -22,6 +23,7 @@ enum leftover_state {
   LEFTOVER_REMOVED,   /* by this command */
   LEFTOVER_REMOVABLE, /* would be, without --dry-run */
   LEFTOVER_STAYS,     /* should have been removed, but was not */
+  LEFTOVER_KEPT,      /* none: a snapshot that an increment needs */
 };
 
 /* Strings are NULL when they are not known; vm_id and vm_name tell of which
@@ -36,6 +38,10 @@ struct leftover {
   char *repository_id; /* whose it is */
   char *run_id;
   char process_state; /* of a helper, as in /proc/PID/stat */
+  char *point;        /* of LEFTOVER_KEPT: for which it is kept */
+  int64_t since;      /* the same: its date by the engine */
+  bool old;           /* the same: the newest point of its VM is older than
+                    snapshot.kept_days */
   enum leftover_state state;
   const char *next_step; /* what the administrator can do, or why it stays;
                             valid during the call of leftover_fn */
@@ -54,14 +60,17 @@ struct leftovers {
    use, and the drafts in its repository.  Kept snapshots are among them. */
 int leftovers_gather (struct site *site, struct leftovers **out,
                       struct fault *f);
+/* Only the attachments, the snapshots and the journal. */
+int leftovers_gather_snapshots (struct site *site, struct leftovers **out,
+                                struct fault *f);
 /* Append the helpers on the hosts that are up; a host that does not answer is
    told in the log and passed over. */
 void leftovers_add_helpers (struct site *site, struct leftovers *list);
 void leftovers_free (struct leftovers *list);
 CLEANUP_DEFINE (leftovers_free, struct leftovers);
 
-/* Report each leftover to FN.  *COUNT is the number that are ours and not
-   busy. */
+/* Report each leftover and each kept snapshot to FN.  *COUNT is the number of
+   leftovers that are ours and not busy. */
 int leftovers_list (const struct settings *settings, leftover_fn fn,
                     void *opaque, unsigned *count, struct fault *f);
 

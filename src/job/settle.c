@@ -221,13 +221,15 @@ settle_one (struct site *site, const struct journal_list *journal,
   CLEANUP (lease_drop) struct lease *lease = NULL;
   int left;
 
-  if ((dry_run ? lease_try (site->place, e->vm_id, NULL)
-               : lease_take (site->place, e->vm_id, site->run_id, &lease, NULL))
-      < 0)
+  if (lease_try (site->place, e->vm_id, NULL) < 0)
     return 0;
   left = is_left (site, journal, e, f);
   if (left != 0)
     return left < 0 ? -1 : 0;
+  /* Only now: the lease of a VM is missed by others while we have it. */
+  if (!dry_run
+      && lease_take (site->place, e->vm_id, site->run_id, &lease, NULL) < 0)
+    return 0;
   e->settled = true;
   return dry_run ? 0
                  : journal_settle_other (place_journal_dirfd (site->place),

@@ -73,6 +73,7 @@ test_defaults (void **state)
   assert_int_equal (s->ssh.answer_timeout_s, 600);
   assert_int_equal (s->engine.poll_ms, 1000);
   assert_false (s->snapshot.keep);
+  assert_int_equal (s->snapshot.kept_days, 8);
   assert_int_equal (s->snapshot.merges_per_domain, 2);
   assert_int_equal (s->transfer.streams, 2);
   assert_true (s->transfer.bandwidth == 0);
@@ -104,7 +105,7 @@ test_every_key (void **state)
       "  user = \"root\"; sudo = false; }, { name = \"n2\"; } );\n"
       "snapshot = { keep = true; differential = true; guard = \"attach\";\n"
       "  guard_vm = \"keeper\";\n"
-      "  merges_per_domain = 3; quiesce = \"require\"; };\n"
+      "  kept_days = 40; merges_per_domain = 3; quiesce = \"require\"; };\n"
       "retention = { last = 1; daily = 2; weekly = 3; monthly = 4;\n"
       "  yearly = 5; };\n"
       "transfer = { transport = \"ssh\"; streams = 4; per_host = 5;\n"
@@ -130,6 +131,7 @@ test_every_key (void **state)
   assert_int_equal (s->snapshot.quiesce, SETTINGS_QUIESCE_REQUIRE);
   assert_true (s->snapshot.keep);
   assert_true (s->snapshot.differential);
+  assert_int_equal (s->snapshot.kept_days, 40);
   assert_int_equal (s->retention.last, 1);
   assert_int_equal (s->retention.yearly, 5);
   assert_true (s->transfer.bandwidth == 100u << 20);

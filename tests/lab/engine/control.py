@@ -8,6 +8,7 @@ A VM is named by name or id, a disk by alias or id, a snapshot by id, by its
 whole description, or `latest`.  The verbs are the functions of VERBS; their
 first line of documentation is what `help` prints."""
 
+import datetime
 import json
 import os
 import socketserver
@@ -18,7 +19,7 @@ import traceback
 from . import behind, snapshots, vmrun, vms
 from .errors import Fault, NotFound
 from .server import Request
-from .state import now
+from .state import CLOCK, now
 from .xmlout import PREFIX
 
 LINE_MAX = 1 << 20
@@ -211,6 +212,11 @@ def delay(engine, name=None, seconds=None):
             raise LookupError('no delay %s' % name)
         engine.delays[name] = float(seconds)
     return dict(engine.delays)
+
+
+def clock(engine, seconds=0):
+    """clock SECONDS: the engine's clock is so far ahead"""
+    CLOCK['ahead'] = datetime.timedelta(seconds=float(seconds))
 
 
 def expire_tokens(engine):
@@ -547,7 +553,7 @@ def ping(engine):
 VERBS = {
     'fail': fail, 'stall': stall, 'drop': drop, 'drop-after': drop_after,
     'faults': faults, 'clear-faults': clear_faults, 'fail-task': fail_task,
-    'false-success': false_success, 'delay': delay,
+    'false-success': false_success, 'delay': delay, 'clock': clock,
     'expire-tokens': expire_tokens, 'token-life': token_life,
     'restart': restart, 'keep-alive': keep_alive,
     'add-snapshot': add_snapshot, 'remove-snapshot': remove_snapshot,

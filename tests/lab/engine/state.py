@@ -34,8 +34,12 @@ def new_id():
     return str(uuid.uuid4())
 
 
+# How much the engine's clock is ahead: control.py sets it.
+CLOCK = {'ahead': datetime.timedelta()}
+
+
 def now():
-    return datetime.datetime.now(ZONE)
+    return datetime.datetime.now(ZONE) + CLOCK['ahead']
 
 
 def row_id(ref):
