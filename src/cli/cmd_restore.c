@@ -25,15 +25,17 @@ static const struct args_option restore_options[] = {
   { "cluster", 0, "C", "name or id of its cluster, not that of the point" },
   { "storage", 0, "SD", "name or id of the storage domain for its disks" },
   { "start", 0, NULL, "start it when it is complete" },
+  { "dry-run", 'n', NULL, "print where its disks would go and in which form" },
   { "disk", 0, "DISK", "id or alias of the disk to write into a file" },
   { "to", 0, "FILE", "that file, which must not exist, or - for stdout" },
-  { "format", 'O', "FORMAT", "of the file: raw (default) or qcow2" },
+  { "format", 'O', "FORMAT",
+    "raw or qcow2: of the file (raw), or of the disks (as they were)" },
   { NULL, 0, NULL, NULL },
 };
 
 static int
 restore_as (const struct args *args, const struct options *options,
-            struct fault *f)
+            const char *format, struct fault *f)
 {
   CLEANUP (settings_free) struct settings *settings = NULL;
   CLEANUP (report_free) struct report *report = NULL;
@@ -43,7 +45,11 @@ restore_as (const struct args *args, const struct options *options,
     .as = args_value (args, "as"),
     .cluster = args_value (args, "cluster"),
     .storage = args_value (args, "storage"),
+    .format = format == NULL                ? TARGET_AS_RECORDED
+              : strcmp (format, "raw") == 0 ? TARGET_RAW
+                                            : TARGET_QCOW2,
     .start = args_flag (args, "start"),
+    .dry_run = args_flag (args, "dry-run"),
   };
 
   if (door_settings (options, &settings, f) != 0
@@ -55,7 +61,10 @@ restore_as (const struct args *args, const struct options *options,
   report = report_new (options, "restored", stdout);
   if (restore_vm (&what, report_observer (report), &tally, f) != 0)
     return -1;
-  report_summary (report, &tally);
+  if (what.dry_run && tally.failed == 0)
+    report_plan (report, &tally);
+  else
+    report_summary (report, &tally);
   return observer_exit_status (&tally);
 }
 
@@ -130,8 +139,9 @@ restore_to (const struct args *args, const struct options *options, bool qcow2,
 static int
 check_form (const struct args *args, bool file, struct fault *f)
 {
-  static const char *const of_vm[] = { "as", "cluster", "storage", "start" };
-  static const char *const of_file[] = { "disk", "to", "format" };
+  static const char *const of_vm[]
+      = { "as", "cluster", "storage", "start", "dry-run" };
+  static const char *const of_file[] = { "disk", "to" };
   const char *const *foreign = file ? of_vm : of_file;
   size_t count = file ? sizeof of_vm / sizeof of_vm[0]
                       : sizeof of_file / sizeof of_file[0];
@@ -165,14 +175,14 @@ run (const struct args *args, const struct options *options, struct fault *f)
                       "restore: format \"%s\" is neither raw nor qcow2",
                       format);
   if (!file)
-    return restore_as (args, options, f);
+    return restore_as (args, options, format, f);
   return restore_to (args, options,
                      format != NULL && strcmp (format, "qcow2") == 0, f);
 }
 
 const struct command cmd_restore = {
   .name = "restore",
-  .usage = "POINT --as NAME [--cluster C] [--storage SD] [--start]\n"
+  .usage = "POINT --as NAME [OPTION]...\n"
            "POINT --disk DISK --to FILE|- [-O raw|qcow2]",
   .summary = "restore a point as a new VM, or one disk of it into a file",
   .help = "POINT is VM@latest, VM@-N (N points before the latest) or "

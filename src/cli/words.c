@@ -22,6 +22,7 @@ static const struct {
   { "publish", "publishing the point" },
   { "release", "cleaning up" },
   { "create", "creating the disks" },
+  { "hold", "holding the disks" },
   { "prove", "finding the new volumes" },
   { "write", "writing" },
   { "verify", "comparing" },

@@ -59,6 +59,7 @@ struct place {
 
 static const char *const guard_words[] = { "none", "attach", NULL };
 static const char *const quiesce_words[] = { "auto", "require", NULL };
+static const char *const lock_words[] = { "auto", "none", "always", NULL };
 static const char *const transport_words[] = { "ssh", "lane", NULL };
 
 #define ENGINE(member) offsetof (struct settings_engine, member)
@@ -128,6 +129,7 @@ static const struct key transfer_keys[] = {
 #define TOP(member) offsetof (struct settings, member)
 static const struct key top_keys[] = {
   { "repository", KIND_PATH, TOP (repository), 0, 0, NULL },
+  { "restore_lock", KIND_WORD, TOP (restore_lock), 0, 0, lock_words },
 };
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])

@@ -27,6 +27,12 @@ enum settings_quiesce {
   SETTINGS_QUIESCE_REQUIRE, /* freeze by the engine, or no snapshot */
 };
 
+enum settings_lock {
+  SETTINGS_LOCK_AUTO, /* disks on block storage */
+  SETTINGS_LOCK_NONE,
+  SETTINGS_LOCK_ALWAYS,
+};
+
 enum settings_transport {
   SETTINGS_TRANSPORT_SSH,  /* frames inside the SSH channels */
   SETTINGS_TRANSPORT_LANE, /* encrypted TCP streams keyed over SSH */
@@ -95,6 +101,7 @@ struct settings_transfer {
 struct settings {
   char *file;       /* the file that was read first */
   char *repository; /* absolute path */
+  enum settings_lock restore_lock;
   struct settings_engine engine;
   struct settings_ssh ssh;
   struct settings_host *hosts; /* in the order of the files */

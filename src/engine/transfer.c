@@ -58,7 +58,7 @@ phase_is (const struct transfer *t, const char *const *phases)
   return false;
 }
 
-/* The transfer that holds the disk, among all. */
+/* The upload that holds the disk, among all. */
 static int
 match (const struct doc_node *item, void *opaque, struct fault *f)
 {
@@ -71,10 +71,13 @@ match (const struct doc_node *item, void *opaque, struct fault *f)
                                        NULL };
   struct transfer *t = opaque;
   struct transfer seen = { .id = "" };
+  char direction[16];
 
   if (doc_id (item, "image", seen.disk_id, f) < 0)
     return -1;
-  if (strcmp (seen.disk_id, t->disk_id) != 0)
+  doc_word (item, "direction", direction, sizeof direction);
+  if (strcmp (seen.disk_id, t->disk_id) != 0
+      || strcmp (direction, "upload") != 0)
     return 0;
   if (parse (item, &seen, f) < 0)
     return -1;
@@ -94,6 +97,19 @@ look_for_transfer (struct engine *engine, void *opaque, bool *found,
     return -1;
   *found = t->id[0] != '\0';
   return 0;
+}
+
+int
+transfer_find (struct engine *engine, const char *disk_id, struct transfer *out,
+               struct fault *f)
+{
+  bool found;
+
+  *out = (struct transfer){ .id = "" };
+  if (!uuid_valid (disk_id))
+    return fault_set (f, FAULT_PROTO, 0, "a disk without an id");
+  strcpy (out->disk_id, disk_id);
+  return look_for_transfer (engine, out, &found, f);
 }
 
 static int

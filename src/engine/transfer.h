@@ -24,6 +24,9 @@ struct transfer {
    refuses or the host has no imageio. */
 int transfer_lock (struct engine *engine, const char *disk_id,
                    const char *host_id, struct transfer *out, struct fault *f);
+/* The upload that holds DISK_ID; out->id is "" when there is none. */
+int transfer_find (struct engine *engine, const char *disk_id,
+                   struct transfer *out, struct fault *f);
 /* The engine looks at the image, and the disk is ok when this returns 0.
    FAULT_CORRUPT: it was rejected (and deleted). */
 int transfer_finalize (struct engine *engine, const struct transfer *transfer,

@@ -23,6 +23,7 @@
 #include "job/inspect.h"
 #include "job/journal.h"
 #include "job/phase.h"
+#include "job/pin.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "repo/draft.h"
@@ -129,7 +130,8 @@ remove_object (struct clean *c, const struct leftover *item,
   case VERDICT_VM:
     return remove_vm (c, item, found, f);
   case VERDICT_DISK:
-    if (step (found, f) < 0)
+    if (step (found, f) < 0
+        || (found->facts.pinned && pin_break (c->site, item->id, f) < 0))
       return -1;
     return disk_delete (c->site->engine, item->id, f);
   case VERDICT_DRAFT:

@@ -18,6 +18,7 @@
 #include "job/inspect.h"
 #include "job/journal.h"
 #include "job/leftovers.h"
+#include "job/pin.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/undo.h"
@@ -209,6 +210,23 @@ look_at_vm (struct look *l, struct fault *f)
   return 0;
 }
 
+/* An upload that is neither in the journal nor of this disk is not ours to
+   end. */
+static int
+look_at_pin (struct look *l, struct fault *f)
+{
+  struct transfer t;
+
+  if (strcmp (l->out->status, "locked") != 0
+      || find_entry (l->journal, l->item->run_id, PIN_KIND, l->item->id)
+             == NULL)
+    return 0;
+  if (transfer_find (l->site->engine, l->item->id, &t, f) < 0)
+    return -1;
+  l->out->facts.pinned = t.id[0] != '\0';
+  return 0;
+}
+
 static int
 look_at_disk (struct look *l, struct fault *f)
 {
@@ -235,6 +253,8 @@ look_at_disk (struct look *l, struct fault *f)
   out->facts.attached
       = d->vm_id[0] != '\0' && (l->mode == INSPECT_TAKE || !of_half);
   snprintf (out->status, sizeof out->status, "%s", d->status);
+  if (look_at_pin (l, f) < 0)
+    return -1;
   if (l->mode == INSPECT_LIST || out->facts.gone || out->facts.attached
       || out->facts.lease != VERDICT_LEASE_OURS)
     return 0;

@@ -397,7 +397,11 @@ list_one (struct site *site, const struct leftovers *list, int64_t now,
     item->state = LEFTOVER_BUSY;
     break;
   case VERDICT_REMOVE:
-    reason = hints[item->kind];
+    reason = found->facts.pinned
+                 ? "of a restore that did not end, and held by its upload "
+                   "transfer: leftovers --clean ends that, which removes the "
+                   "disk"
+                 : hints[item->kind];
     item->state = LEFTOVER_OURS;
     break;
   case VERDICT_LEAVE:

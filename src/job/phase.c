@@ -18,9 +18,10 @@ static const char *const names[] = {
   [PHASE_MAP] = "map",         [PHASE_STREAM] = "stream",
   [PHASE_T1] = "t1",           [PHASE_PUBLISH] = "publish",
   [PHASE_RELEASE] = "release", [PHASE_CREATE] = "create",
-  [PHASE_PROVE] = "prove",     [PHASE_WRITE] = "write",
-  [PHASE_VERIFY] = "verify",   [PHASE_VM] = "vm",
-  [PHASE_ATTACH] = "attach",   [PHASE_CLEAN] = "clean",
+  [PHASE_HOLD] = "hold",       [PHASE_PROVE] = "prove",
+  [PHASE_WRITE] = "write",     [PHASE_VERIFY] = "verify",
+  [PHASE_VM] = "vm",           [PHASE_ATTACH] = "attach",
+  [PHASE_CLEAN] = "clean",
 };
 
 const char *

@@ -3,6 +3,7 @@
 
      plan     where: cluster, domains, host; nothing is changed
      create   one floating disk each, ids chosen by us, journaled before
+     hold     where the settings say so, each by an upload transfer (pin.c)
      prove, write, verify    each disk (push.c), one helper
      vm       from the cleaned configuration, under a name that only says
               which run made it
@@ -14,8 +15,6 @@
    its host has confirmed that no helper has it open. */
 #include <config.h>
 
-#include <ctype.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +22,6 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/fdio.h"
 #include "base/log.h"
 #include "base/stamp.h"
 #include "base/uuid.h"
@@ -33,50 +31,41 @@
 #include "engine/disk.h"
 #include "engine/domain.h"
 #include "engine/host.h"
-#include "engine/ovf.h"
 #include "engine/vm.h"
 #include "host/remote.h"
 #include "job/journal.h"
 #include "job/observer.h"
 #include "job/phase.h"
-#include "job/plan.h"
+#include "job/pin.h"
 #include "job/push.h"
 #include "job/quota.h"
 #include "job/restore.h"
+#include "job/restore_plan.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/undo.h"
+#include "job/volgroup.h"
 #include "repo/lease.h"
 #include "repo/manifest.h"
-#include "repo/place.h"
 #include "repo/point.h"
 #include "repo/reader.h"
-#include "wire/digest.h"
 
-#define OVF_NAME "vm.ovf"
-#define VM_NAME_LENGTH 255
-
-struct target {
-  const struct manifest_disk *from;
-  const struct domain *domain;
+struct new_disk {
+  const struct restore_plan_disk *plan;
   struct disk *disk; /* as the engine made it */
   char id[UUID_SIZE];
   unsigned intention; /* 0: nothing was asked for */
+  struct pin pin;
 };
 
 struct restore {
   const struct restore_options *options;
   const struct observer *observer;
   struct site *site;
-  struct point *point;
-  char *point_text;                /* VM@STAMP, whatever the user typed */
-  const struct manifest *manifest; /* of the point */
-  char *ovf;                       /* cleaned for a new VM */
-  const struct cluster *cluster;
-  const struct host *host;
+  struct restore_plan plan;
   struct lease *lease;
   char lease_id[UUID_SIZE]; /* names this restore in lease and journal */
-  struct target *targets;
+  struct new_disk *disks;   /* as many as the plan has */
   struct site_lane lane;
   struct quota *quota;
   bool has_opened; /* a helper was asked to open a disk, and may have it */
@@ -96,277 +85,186 @@ enter (struct restore *r, enum phase phase, const char *text)
   phase_stop (phase);
 }
 
-static const struct cluster *
-choose_cluster (struct restore *r, struct fault *f)
-{
-  const char *key = r->options->cluster;
-  const struct cluster *c = NULL;
-  size_t count = 0;
-
-  if (key != NULL)
-    c = site_cluster (r->site, key, &count);
-  else if (r->manifest->cluster_id != NULL)
-    c = site_cluster (r->site, key = r->manifest->cluster_id, &count);
-  if (c == NULL && r->options->cluster == NULL
-      && r->manifest->cluster_name != NULL)
-    c = site_cluster (r->site, key = r->manifest->cluster_name, &count);
-  if (c == NULL)
-    fault_set (f, FAULT_NOTFOUND, 0,
-               "cluster %s is not in the engine: name one with --cluster",
-               key != NULL ? key : "of the VM");
-  else if (count > 1) {
-    fault_set (f, FAULT_USAGE, 0,
-               "%zu clusters are named %s: give the id with --cluster", count,
-               key);
-    c = NULL;
-  }
-  return c;
-}
-
-static const struct domain *
-choose_domain (struct restore *r, const struct manifest_disk *disk,
-               struct fault *f)
-{
-  const char *key = r->options->storage != NULL ? r->options->storage
-                                                : disk->storage_domain_id;
-  size_t count;
-  const struct domain *d = site_domain (r->site, key, &count);
-  const char *name
-      = disk->storage_domain_name != NULL && r->options->storage == NULL
-            ? disk->storage_domain_name
-            : key;
-
-  if (d == NULL)
-    fault_set (f, FAULT_NOTFOUND, 0,
-               "storage domain %s is not in the engine: name one with "
-               "--storage",
-               name);
-  else if (count > 1)
-    fault_set (f, FAULT_USAGE, 0,
-               "%zu storage domains are named %s: give the id with --storage",
-               count, key);
-  else if (strcmp (d->center_id, r->cluster->center_id) != 0)
-    fault_set (f, FAULT_USAGE, 0,
-               "storage domain %s is not in the data center of cluster %s: "
-               "choose with --storage or --cluster",
-               d->name, r->cluster->name);
-  else if (!domain_is_active (d))
-    fault_set (f, FAULT_BUSY, 0, "storage domain %s is %s, not active", d->name,
-               d->status);
-  else if (!domain_is_file (d) || d->is_backup)
-    fault_set (f, FAULT_USAGE, 0,
-               "storage domain %s (%s%s) is not supported as a target", d->name,
-               domain_kind_name (d->kind), d->is_backup ? ", backup" : "");
-  else
-    return d;
-  return NULL;
-}
-
-/* What the engine takes: letters of any script, digits and _-.+ (its rule
-   for VM names); it would tell only after all data have been copied. */
-static bool
-name_is_plain (const char *name)
-{
-  size_t len = strlen (name);
-
-  for (const unsigned char *p = (const unsigned char *)name; *p != 0; p++) {
-    if (*p < 0x80 && !isalnum (*p) && strchr ("_-.+", *p) == NULL)
-      return false;
-  }
-  return len > 0 && len <= VM_NAME_LENGTH;
-}
-
-static int
-check_name (const struct restore *r, struct fault *f)
-{
-  size_t count;
-  const struct vm *other = site_vm (r->site, r->options->as, &count);
-
-  if (!name_is_plain (r->options->as))
-    return fault_set (f, FAULT_USAGE, 0,
-                      "it is no name for a VM: letters, digits and _-.+ are "
-                      "allowed, %d bytes at most",
-                      VM_NAME_LENGTH);
-  if (other != NULL)
-    return fault_set (f, FAULT_USAGE, 0,
-                      "a VM named %s exists already (%s): choose another name "
-                      "with --as",
-                      r->options->as, other->id);
-  return 0;
-}
-
-/* The configuration as it stands in the point, checked and cleaned. */
-static int
-read_ovf (struct restore *r, struct fault *f)
-{
-  const struct manifest *m = r->manifest;
-  CLEANUP_CLOSE int dirfd
-      = place_open_vm (r->site->place, r->point->vm_id, r->point->name, f);
-  CLEANUP_FREE char *ovf = NULL;
-  uint8_t digest[DIGEST_SIZE];
-  size_t size;
-
-  if (dirfd < 0)
-    return -1;
-  ovf = fdio_slurp (dirfd, OVF_NAME, OVF_SIZE_MAX, &size, f);
-  if (ovf == NULL) {
-    point_damaged (f);
-    return fault_prefix (f, "point %s", r->options->point);
-  }
-  digest_bytes (ovf, size, digest);
-  for (size_t i = 0; i < m->file_count; i++) {
-    if (strcmp (m->files[i].name, OVF_NAME) == 0
-        && digest_equal (m->files[i].digest, digest))
-      return ovf_strip (ovf, &r->ovf, f);
-  }
-  return fault_set (f, FAULT_CORRUPT, 0,
-                    "point %s: " OVF_NAME " is not what was backed up",
-                    r->options->point);
-}
-
 static int
 plan_phase (struct restore *r, struct fault *f)
 {
-  struct plan_input input = { .hosts = r->site->hosts,
-                              .clusters = r->site->clusters,
-                              .domains = r->site->domains };
-
   enter (r, PHASE_PLAN, r->options->point);
-  if (point_find (r->site->place, r->options->point, &r->point, f) < 0)
+  if (restore_plan_make (r->site, r->options, r->observer, &r->plan, f) < 0)
     return -1;
-  r->manifest = r->point->manifest;
-  r->point_text = xasprintf ("%s@%s", r->manifest->vm_name, r->point->name);
-  r->targets = xcalloc (r->manifest->disk_count, sizeof *r->targets);
-  if (check_name (r, f) < 0 || read_ovf (r, f) < 0)
-    return -1;
-  r->cluster = choose_cluster (r, f);
-  if (r->cluster == NULL)
-    return -1;
-  for (size_t i = 0; i < r->manifest->disk_count; i++) {
-    r->targets[i].from = &r->manifest->disks[i];
-    r->targets[i].domain = choose_domain (r, r->targets[i].from, f);
-    if (r->targets[i].domain == NULL)
-      return fault_prefix (f, "disk %s", r->targets[i].from->alias);
-  }
-  r->host = plan_host (&input, r->cluster->center_id, "");
-  if (r->host == NULL)
-    return fault_set (f, FAULT_NET, 0,
-                      "no host of the data center of cluster %s is up",
-                      r->cluster->name);
+  r->disks = xcalloc (r->plan.disk_count, sizeof *r->disks);
+  for (size_t i = 0; i < r->plan.disk_count; i++)
+    r->disks[i].plan = &r->plan.disks[i];
   return 0;
 }
 
 static int
-create_disk (struct restore *r, struct target *t, struct fault *f)
+create_disk (struct restore *r, struct new_disk *d, struct fault *f)
 {
   CLEANUP_FREE char *description
-      = xasprintf ("%s restore of %s", r->site->tag, r->point_text);
+      = xasprintf ("%s restore of %s", r->site->tag, r->plan.point_text);
   char volume[UUID_SIZE];
-  bool cow = t->from->format == MANIFEST_COW;
+  const struct target *t = &d->plan->target;
   struct disk_create create = {
-    .id = t->id,
+    .id = d->id,
     .volume_id = volume,
-    .alias = t->from->alias != NULL ? t->from->alias : t->id,
+    .alias = d->plan->from->alias != NULL ? d->plan->from->alias : d->id,
     .description = description,
-    .domain_id = t->domain->id,
-    .format = cow ? DISK_FORMAT_COW : DISK_FORMAT_RAW,
-    .sparse = t->from->sparse,
-    /* The engine takes a preallocated cow disk only for this purpose. */
-    .incremental = cow && !t->from->sparse,
-    .wipe_after_delete = t->from->wipe_after_delete,
-    .provisioned_size = t->from->virtual_size,
-    .qcow_version = !cow                     ? NULL
-                    : t->domain->format >= 4 ? "qcow2_v3"
-                                             : "qcow2_v2",
+    .domain_id = d->plan->domain->id,
+    .format = t->cow ? DISK_FORMAT_COW : DISK_FORMAT_RAW,
+    .sparse = t->sparse,
+    .incremental = t->incremental,
+    .wipe_after_delete = d->plan->from->wipe_after_delete,
+    .provisioned_size = d->plan->from->virtual_size,
+    .initial_size = t->initial_size,
+    .qcow_version = !t->cow                 ? NULL
+                    : t->qcow2_version >= 3 ? "qcow2_v3"
+                                            : "qcow2_v2",
   };
 
-  uuid_make (t->id);
+  uuid_make (d->id);
   uuid_make (volume);
-  if (journal_intend (r->site->journal, "disk", r->lease_id, t->id, description,
-                      &t->intention, f)
+  if (journal_intend (r->site->journal, "disk", r->lease_id, d->id, description,
+                      &d->intention, f)
           < 0
-      || disk_create (r->site->engine, &create, &t->disk, f) < 0)
+      || disk_create (r->site->engine, &create, &d->disk, f) < 0)
     return -1;
   phase_stop (PHASE_CREATE);
-  if (t->disk->provisioned_size < t->from->virtual_size)
+  if (d->disk->provisioned_size < d->plan->from->virtual_size)
     return fault_set (f, FAULT_REMOTE, 0,
                       "the engine made it %llu bytes large, %llu are needed",
-                      (unsigned long long)t->disk->provisioned_size,
-                      (unsigned long long)t->from->virtual_size);
-  if ((t->disk->format == DISK_FORMAT_COW) != cow)
+                      (unsigned long long)d->disk->provisioned_size,
+                      (unsigned long long)d->plan->from->virtual_size);
+  if ((d->disk->format == DISK_FORMAT_COW) != t->cow)
     return fault_set (f, FAULT_REMOTE, 0,
                       "the engine made it in another format than was asked "
                       "for");
-  return journal_exists (r->site->journal, t->intention, t->id, f);
+  return journal_exists (r->site->journal, d->intention, d->id, f);
 }
 
 static int
 create_phase (struct restore *r, struct fault *f)
 {
   enter (r, PHASE_CREATE, "");
-  if (journal_intend (r->site->journal, UNDO_HOST, r->lease_id, r->host->id,
-                      r->host->name, &r->host_intention, f)
+  if (journal_intend (r->site->journal, UNDO_HOST, r->lease_id,
+                      r->plan.host->id, r->plan.host->name, &r->host_intention,
+                      f)
       < 0)
     return -1;
-  for (size_t i = 0; i < r->manifest->disk_count; i++) {
-    if (cancel_check (f) < 0 || create_disk (r, &r->targets[i], f) < 0)
-      return fault_prefix (f, "disk %s", r->targets[i].from->alias);
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    if (cancel_check (f) < 0 || create_disk (r, &r->disks[i], f) < 0)
+      return fault_prefix (f, "disk %s", r->disks[i].plan->from->alias);
   }
   return 0;
 }
 
+/* All disks are held before the first byte is written: a refusal costs
+   nothing then, and none can be used before all are complete. */
 static int
-prove (struct restore *r, struct target *t, struct fault *f)
+hold_phase (struct restore *r, struct fault *f)
+{
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    struct new_disk *d = &r->disks[i];
+
+    if (!pin_wanted (r->site, d->plan->target.block))
+      continue;
+    enter (r, PHASE_HOLD, d->plan->from->alias);
+    if (cancel_check (f) < 0 || lease_check (r->lease, f) < 0
+        || pin_take (r->site, r->lease_id, d->id, r->plan.host, &d->pin, f) < 0)
+      return fault_prefix (f, "disk %s", d->plan->from->alias);
+  }
+  return 0;
+}
+
+/* Nobody has them open any more. */
+static int
+end_hold (struct restore *r, struct fault *f)
+{
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    if (lease_check (r->lease, f) < 0
+        || pin_release (r->site, &r->disks[i].pin, f) < 0)
+      return fault_prefix (f, "disk %s", r->disks[i].plan->from->alias);
+  }
+  return 0;
+}
+
+/* What the helper must know of the volume; msg_open_write_reset frees it. */
+static int
+describe (const struct new_disk *d, struct msg_open_write *m, struct fault *f)
+{
+  const struct target *t = &d->plan->target;
+
+  *m = (struct msg_open_write){
+    .kind = t->block ? MSG_BLOCK : MSG_FILE,
+    .format = t->cow ? MSG_COW : MSG_RAW,
+    .flags = MSG_WRITE_FRESH | (d->pin.intention != 0 ? MSG_WRITE_LOCKED : 0u),
+    .capacity = target_capacity (t, d->disk->provisioned_size),
+  };
+  if (domain_dir (d->plan->domain, m->dir, f) < 0)
+    return -1;
+  snprintf (m->image, sizeof m->image, "%s", d->disk->id);
+  snprintf (m->volume, sizeof m->volume, "%s", d->disk->volume_id);
+  if (!t->block)
+    return 0;
+  m->need = t->cow ? t->image_size : m->capacity;
+  volgroup_fill (d->plan->domain, &m->group);
+  return 0;
+}
+
+/* PUSH gets what the volume is like. */
+static int
+prove (struct restore *r, struct new_disk *d, struct push *push,
+       struct fault *f)
 {
   struct msg_wopened wopened = { .container = 0 };
-  struct msg_open_write m = {
-    .kind = MSG_FILE,
-    .format = t->from->format == MANIFEST_COW ? MSG_COW : MSG_RAW,
-    .flags = MSG_WRITE_FRESH,
-    .capacity = t->disk->provisioned_size,
-  };
+  struct msg_open_write m;
   int rc;
 
-  enter (r, PHASE_PROVE, t->from->alias);
-  if (domain_dir (t->domain, m.dir, f) < 0)
-    return -1;
-  snprintf (m.image, sizeof m.image, "%s", t->disk->id);
-  snprintf (m.volume, sizeof m.volume, "%s", t->disk->volume_id);
+  enter (r, PHASE_PROVE, d->plan->from->alias);
   if (r->lane.remote == NULL
-      && site_lane_open (r->site, r->host, &r->lane, f) < 0)
+      && site_lane_open (r->site, r->plan.host, &r->lane, f) < 0)
+    return -1;
+  if (describe (d, &m, f) < 0)
     return -1;
   r->has_opened = true;
   rc = remote_open_write (r->lane.remote, &m, &wopened, f);
+  push->remote = r->lane.remote;
+  push->capacity = m.capacity;
+  if (m.kind == MSG_BLOCK)
+    push->container = wopened.container;
+  if (m.kind == MSG_BLOCK && m.format == MSG_RAW)
+    push->capacity = wopened.container;
   msg_wopened_reset (&wopened);
+  msg_open_write_reset (&m);
   phase_stop (PHASE_PROVE);
-  return rc < 0 ? site_explain (r->site, r->host, f) : 0;
+  return rc < 0 ? site_explain (r->site, r->plan.host, f) : 0;
 }
 
 static int
-push_disk (struct restore *r, struct target *t, struct fault *f)
+push_disk (struct restore *r, struct new_disk *d, struct fault *f)
 {
   CLEANUP (reader_close) struct reader *reader = NULL;
+  const struct target *t = &d->plan->target;
   struct observer_progress progress = {
     .vm_name = r->options->as,
-    .disk_id = t->id,
-    .alias = t->from->alias,
-    .virtual_size = t->from->virtual_size,
+    .disk_id = d->id,
+    .alias = d->plan->from->alias,
+    .virtual_size = d->plan->from->virtual_size,
   };
   struct push push = {
-    .cow = t->from->format == MANIFEST_COW,
-    .fixed_size = !t->from->sparse,
-    .qcow2_version = t->domain->format >= 4 ? 3 : 2,
-    .capacity = t->disk->provisioned_size,
+    .cow = t->cow,
+    .fixed_size = !t->sparse || t->block,
+    .zero_holes = t->block,
+    .qcow2_version = t->qcow2_version,
     .quota = r->quota,
     .observer = r->observer,
     .progress = &progress,
   };
 
-  if (reader_open (r->site->place, r->point, t->from->id, &reader, f) < 0
-      || prove (r, t, f) < 0)
+  if (reader_open (r->site->place, r->plan.point, d->plan->from->id, &reader, f)
+          < 0
+      || prove (r, d, &push, f) < 0)
     return -1;
   push.reader = reader;
-  push.remote = r->lane.remote;
   if (lease_check (r->lease, f) < 0)
     return -1;
   if (push_run (&push, f) < 0) {
@@ -374,10 +272,10 @@ push_disk (struct restore *r, struct target *t, struct fault *f)
       fault_append (f,
                     "; make room on storage domain %s or choose another "
                     "with --storage",
-                    t->domain->name);
+                    d->plan->domain->name);
     return -1;
   }
-  r->result.bytes_virtual += t->from->virtual_size;
+  r->result.bytes_virtual += d->plan->from->virtual_size;
   r->result.bytes_data += progress.bytes_total;
   r->result.bytes_wire += push.written;
   r->result.disk_count++;
@@ -389,15 +287,16 @@ vm_phase (struct restore *r, struct fault *f)
 {
   CLEANUP_FREE char *name = xasprintf ("chainlift-%s", r->site->run_id);
   CLEANUP_FREE char *description
-      = xasprintf ("%s restore of %s", r->site->tag, r->point_text);
+      = xasprintf ("%s restore of %s", r->site->tag, r->plan.point_text);
   size_t count;
   struct vm_create create = {
     .name = name,
-    .cluster_id = r->cluster->id,
+    .cluster_id = r->plan.cluster->id,
     .description = description,
-    .ovf = r->ovf,
+    .ovf = r->plan.ovf,
     /* Beside the original the new VM needs an id of its own. */
-    .regenerate_ids = site_vm (r->site, r->manifest->vm_id, &count) != NULL,
+    .regenerate_ids
+    = site_vm (r->site, r->plan.manifest->vm_id, &count) != NULL,
   };
 
   enter (r, PHASE_VM, "");
@@ -415,14 +314,14 @@ static int
 attach_phase (struct restore *r, struct fault *f)
 {
   enter (r, PHASE_ATTACH, "");
-  for (size_t i = 0; i < r->manifest->disk_count; i++) {
-    const struct manifest_disk *from = r->targets[i].from;
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    const struct manifest_disk *from = r->disks[i].plan->from;
     struct vm_disk attach = { .bootable = from->bootable,
                               .active = from->active,
                               .read_only = from->read_only,
                               .pass_discard = from->pass_discard };
 
-    memcpy (attach.disk.id, r->targets[i].id, sizeof attach.disk.id);
+    memcpy (attach.disk.id, r->disks[i].id, sizeof attach.disk.id);
     snprintf (attach.interface, sizeof attach.interface, "%s",
               from->interface != NULL ? from->interface : "virtio");
     if (vm_attach_disk (r->site->engine, r->vm_id, &attach, f) < 0)
@@ -437,16 +336,16 @@ static int
 release_phase (struct restore *r, struct fault *f)
 {
   CLEANUP_FREE char *description
-      = xasprintf ("Restored from %s by chainlift", r->point_text);
+      = xasprintf ("Restored from %s by chainlift", r->plan.point_text);
   struct vm_update update
       = { .name = r->options->as, .description = description };
   int rc = 0;
 
   enter (r, PHASE_RELEASE, "");
-  for (size_t i = 0; i < r->manifest->disk_count; i++) {
-    const char *text = r->targets[i].from->description;
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    const char *text = r->disks[i].plan->from->description;
 
-    if (vm_update_disk (r->site->engine, r->vm_id, r->targets[i].id,
+    if (vm_update_disk (r->site->engine, r->vm_id, r->disks[i].id,
                         text != NULL ? text : "", f)
         < 0)
       return -1;
@@ -456,8 +355,8 @@ release_phase (struct restore *r, struct fault *f)
     return fault_prefix (f, "name the new VM %s", r->options->as);
   r->finished = true;
   phase_stop (PHASE_RELEASE);
-  for (size_t i = 0; i < r->manifest->disk_count; i++) {
-    if (journal_settle (r->site->journal, r->targets[i].intention, f) < 0)
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    if (journal_settle (r->site->journal, r->disks[i].intention, f) < 0)
       rc = -1;
   }
   if (journal_settle (r->site->journal, r->vm_intention, f) < 0
@@ -469,21 +368,24 @@ release_phase (struct restore *r, struct fault *f)
 static int
 run_phases (struct restore *r, struct fault *f)
 {
-  if (settle_gone (r->site, false, NULL, NULL, f) < 0 || plan_phase (r, f) < 0)
+  if ((!r->options->dry_run && settle_gone (r->site, false, NULL, NULL, f) < 0)
+      || plan_phase (r, f) < 0)
     return -1;
+  if (r->options->dry_run)
+    return 0;
   uuid_make (r->lease_id);
   if (lease_take (r->site->place, r->lease_id, r->site->run_id, &r->lease, f)
           < 0
-      || create_phase (r, f) < 0)
+      || create_phase (r, f) < 0 || hold_phase (r, f) < 0)
     return -1;
-  for (size_t i = 0; i < r->manifest->disk_count; i++) {
-    if (push_disk (r, &r->targets[i], f) < 0)
-      return fault_prefix (f, "disk %s", r->targets[i].from->alias);
+  for (size_t i = 0; i < r->plan.disk_count; i++) {
+    if (push_disk (r, &r->disks[i], f) < 0)
+      return fault_prefix (f, "disk %s", r->disks[i].plan->from->alias);
   }
   if (site_lane_stop (r->site, &r->lane, f) < 0)
     return -1;
   r->has_opened = false;
-  if (vm_phase (r, f) < 0 || attach_phase (r, f) < 0
+  if (end_hold (r, f) < 0 || vm_phase (r, f) < 0 || attach_phase (r, f) < 0
       || release_phase (r, f) < 0)
     return -1;
   if (r->options->start && vm_start (r->site->engine, r->vm_id, f) < 0)
@@ -509,13 +411,16 @@ take_back (struct restore *r, char *note, size_t size)
   site_lane_drop (r->site, &r->lane);
   fault_reset (&f);
   if (r->has_opened)
-    rc = undo_wait_helper (r->site, r->host, &f);
+    rc = undo_wait_helper (r->site, r->plan.host, &f);
   if (rc == 0 && r->vm_intention != 0)
     rc = undo_vm (r->site, r->vm_id, r->vm_intention, &f);
-  for (size_t i = 0;
-       rc == 0 && r->targets != NULL && i < r->manifest->disk_count; i++) {
-    if (r->targets[i].intention != 0)
-      rc = undo_disk (r->site, r->targets[i].id, r->targets[i].intention, &f);
+  for (size_t i = 0; rc == 0 && r->disks != NULL && i < r->plan.disk_count;
+       i++) {
+    if (r->disks[i].intention == 0)
+      continue;
+    rc = pin_undo (r->site, r->disks[i].id, &r->disks[i].pin, &f);
+    if (rc == 0)
+      rc = undo_disk (r->site, r->disks[i].id, r->disks[i].intention, &f);
   }
   if (rc == 0 && r->host_intention != 0)
     rc = journal_settle (r->site->journal, r->host_intention, &f);
@@ -538,15 +443,11 @@ finish (struct restore *r, struct observer_tally *tally)
 static void
 restore_free (struct restore *r)
 {
-  if (r->manifest != NULL) {
-    for (size_t i = 0; i < r->manifest->disk_count; i++)
-      disk_free (r->targets[i].disk);
-  }
-  free (r->targets);
-  free (r->ovf);
-  free (r->point_text);
+  for (size_t i = 0; r->disks != NULL && i < r->plan.disk_count; i++)
+    disk_free (r->disks[i].disk);
+  free (r->disks);
+  restore_plan_reset (&r->plan);
   lease_drop (r->lease);
-  point_free (r->point);
   quota_free (r->quota);
   site_close (r->site);
 }
@@ -565,7 +466,7 @@ restore_vm (const struct restore_options *options,
     restore_free (&r);
     return -1;
   }
-  r.result.state = OBSERVER_DONE;
+  r.result.state = options->dry_run ? OBSERVER_PLANNED : OBSERVER_DONE;
   log_context (options->as);
   if (run_phases (&r, f) < 0) {
     take_back (&r, note, sizeof note);
@@ -574,8 +475,9 @@ restore_vm (const struct restore_options *options,
   }
   log_context (NULL);
   r.result.vm_name = options->as;
-  r.result.vm_id = r.manifest != NULL ? r.manifest->vm_id : NULL;
-  r.result.point = r.point_text != NULL ? r.point_text : options->point;
+  r.result.vm_id = r.plan.manifest != NULL ? r.plan.manifest->vm_id : NULL;
+  r.result.point
+      = r.plan.point_text != NULL ? r.plan.point_text : options->point;
   r.result.new_vm_name = options->as;
   r.result.new_vm_id = r.finished ? r.vm_id : NULL;
   r.result.note = note[0] != '\0' ? note : NULL;

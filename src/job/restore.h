@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+#include "job/target.h"
+
 struct fault;
 struct observer;
 struct observer_tally;
@@ -17,6 +19,8 @@ struct restore_options {
   const char *as;      /* name of the new VM */
   const char *cluster; /* name or id, NULL: as recorded */
   const char *storage; /* name or id of a domain, NULL: as recorded */
+  enum target_format format;
+  bool dry_run; /* tell the plan, change nothing */
   bool start;
 };
 

@@ -14,6 +14,7 @@
 #include "job/base.h"
 #include "job/guard.h"
 #include "job/journal.h"
+#include "job/pin.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/undo.h"
@@ -202,7 +203,7 @@ is_left (const struct site *site, const struct journal_list *journal,
 {
   if (strcmp (e->kind, "vm") == 0)
     return vm_is_left (site, e, f);
-  if (strcmp (e->kind, "disk") == 0)
+  if (strcmp (e->kind, "disk") == 0 || strcmp (e->kind, PIN_KIND) == 0)
     return disk_is_left (site, e, f);
   if (strcmp (e->kind, UNDO_HOST) == 0)
     return host_is_left (journal, e);

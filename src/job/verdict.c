@@ -81,7 +81,7 @@ disk_reason (const struct verdict_facts *f)
   if (f->attached)
     return "it is attached to a VM: change its description if it shall stay, "
            "else detach it";
-  if (strcmp (f->status, "locked") == 0)
+  if (strcmp (f->status, "locked") == 0 && !f->pinned)
     return "it is locked: the engine works on it, try again when it is done";
   switch (f->helper) {
   case VERDICT_HELPER_THERE:

@@ -45,6 +45,7 @@ struct verdict_facts {
   bool after_failure; /* another of this VM could not be removed just now */
   /* disks */
   bool attached;
+  bool pinned; /* locked by the transfer that its own restore began */
   enum verdict_helper helper;
   /* VMs */
   bool renamed;      /* it has not the name that a restore gives */

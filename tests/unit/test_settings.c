@@ -94,7 +94,7 @@ test_every_key (void **state)
   struct settings_login login;
   CLEANUP (settings_free)
   struct settings *s = load (
-      "repository = \"/srv/r\";\n"
+      "repository = \"/srv/r\";\nrestore_lock = \"none\";\n"
       "engine = { url = \"https://e/ovirt-engine/api/\"; ca_file = \"/ca\";\n"
       "  user = \"a@b\"; password_command = \"x y\"; retry = 7; busy = 9;\n"
       "  poll_ms = 100; };\n"
@@ -116,6 +116,7 @@ test_every_key (void **state)
   assert_string_equal (f.text, "");
   assert_non_null (s);
   assert_string_equal (s->repository, "/srv/r");
+  assert_int_equal (s->restore_lock, SETTINGS_LOCK_NONE);
   assert_string_equal (s->engine.url, "https://e/ovirt-engine");
   assert_string_equal (s->engine.ca_file, "/ca");
   assert_string_equal (s->engine.user, "a@b");

@@ -82,6 +82,10 @@ test_disks (void **state)
   static const struct row rows[] = {
     { { .attached = true }, VERDICT_LEAVE, "attached to a VM" },
     { { .status = "locked" }, VERDICT_LEAVE, "it is locked" },
+    { { .status = "locked", .pinned = true }, VERDICT_REMOVE, "" },
+    { { .status = "locked", .pinned = true, .helper = VERDICT_HELPER_THERE },
+      VERDICT_LEAVE,
+      "may still write" },
     { { .status = "illegal" }, VERDICT_REMOVE, "" },
     { { .helper = VERDICT_HELPER_THERE }, VERDICT_LEAVE, "may still write" },
     { { .helper = VERDICT_HELPER_HUNG }, VERDICT_LEAVE, "hangs in the" },
