@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In this order: attachments to guard VMs, the snapshots that they hold, VMs (their disks become floating), disks, drafts;
-   then the intentions of which nothing is left; helpers are only told.
+/* In this order: attachments to guard VMs, the snapshots that they hold, VMs (their disks become floating), disks, drafts,
+   bases (a draft may be over one); then the intentions of which nothing is left; helpers are only told.
 
    A VM of a restore that was killed while the marks were taken off has disks
    without a mark, which only the journal knows.  They get it back before they
@@ -29,6 +29,7 @@
 #include "repo/draft.h"
 #include "repo/lease.h"
 #include "repo/place.h"
+#include "repo/template.h"
 
 struct clean {
   const struct clean_options *options;
@@ -138,6 +139,10 @@ remove_object (struct clean *c, const struct leftover *item,
     if (step (found, f) < 0)
       return -1;
     return draft_remove (c->site->place, found->lease, item->id, f);
+  case VERDICT_BASE:
+    if (step (found, f) < 0)
+      return -1;
+    return template_remove (c->site->place, found->lease, c->site->run_id, f);
   default:
     return fault_set (f, FAULT_INTERNAL, 0, "a %s is not removed",
                       verdict_kind_name (item->kind));
@@ -305,7 +310,7 @@ clean_all (struct clean *c, struct fault *f)
   if (gather (c, f) < 0
       || clean_kinds (c, VERDICT_ATTACHMENT, VERDICT_VM, f) < 0
       || (c->has_removed_vm && gather (c, f) < 0)
-      || clean_kinds (c, VERDICT_DISK, VERDICT_DRAFT, f) < 0
+      || clean_kinds (c, VERDICT_DISK, VERDICT_BASE, f) < 0
       || settle_gone (c->site, c->options->dry_run, on_settled, c, f) < 0)
     return -1;
   leftovers_add_helpers (c->site, c->list);

@@ -24,6 +24,7 @@
 #include "job/undo.h"
 #include "repo/lease.h"
 #include "repo/place.h"
+#include "repo/template.h"
 
 struct look {
   struct site *site;
@@ -62,6 +63,8 @@ lease_of (const struct look *l)
   case VERDICT_SNAPSHOT:
   case VERDICT_DRAFT:
     return l->item->vm_id;
+  case VERDICT_BASE:
+    return l->item->id;
   case VERDICT_DISK:
     e = find_entry (l->journal, run, "disk", l->item->id);
     break;
@@ -291,6 +294,9 @@ look_at_object (struct look *l, struct fault *f)
     return look_at_disk (l, f);
   case VERDICT_DRAFT:
     return look_at_draft (l);
+  case VERDICT_BASE:
+    l->out->facts.gone = !template_exists (l->site->place, l->item->id);
+    break;
   case VERDICT_HELPER:
     l->out->facts.helper = l->item->process_state == 'D' ? VERDICT_HELPER_HUNG
                                                          : VERDICT_HELPER_THERE;

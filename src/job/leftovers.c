@@ -32,6 +32,7 @@
 #include "repo/manifest.h"
 #include "repo/place.h"
 #include "repo/point.h"
+#include "repo/template.h"
 
 #define DAY_S (24 * 3600)
 
@@ -46,6 +47,7 @@ static const char *const hints[] = {
                    "it",
   [VERDICT_DRAFT] = "the next backup of this VM removes it, or leftovers "
                     "--clean",
+  [VERDICT_BASE] = "no point is over it: leftovers --clean removes it",
 };
 
 static struct leftover *
@@ -260,6 +262,36 @@ leftovers_gather_snapshots (struct site *site, struct leftovers **out,
   return 0;
 }
 
+struct gathered {
+  struct site *site;
+  struct leftovers *list;
+};
+
+/* template_fn */
+static void
+gather_base (const char *volume_id, void *opaque)
+{
+  struct gathered *g = opaque;
+  CLEANUP (point_free) struct point *base = NULL;
+  const struct manifest *m = NULL;
+  struct leftover *item;
+
+  if (template_open (g->site->place, volume_id, &base, NULL) == 0)
+    m = base->manifest;
+  item = append (g->list, VERDICT_BASE, volume_id,
+                 m != NULL ? m->vm_name : "base of a template");
+  item->run_id = xstrdup (m != NULL ? m->run_id : "");
+  item->repository_id = xstrdup (place_id (g->site->place));
+}
+
+static int
+gather_bases (struct site *site, struct leftovers *list, struct fault *f)
+{
+  struct gathered g = { site, list };
+
+  return template_each_unused (site->place, gather_base, &g, f);
+}
+
 int
 leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
 {
@@ -270,7 +302,7 @@ leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
     return -1;
   gather_vms (site, list);
   if (gather_disks (site, list, f) < 0 || gather_drafts (site, list, f) < 0
-      || read_journal (site, list, f) < 0)
+      || gather_bases (site, list, f) < 0 || read_journal (site, list, f) < 0)
     return -1;
   gather_unmarked (site, list);
   *out = steal_ptr (&list);

@@ -51,13 +51,14 @@ typedef void (*leftover_fn) (const struct leftover *l, void *opaque);
 
 struct leftovers {
   struct leftover
-      *items; /* attachments, snapshots, VMs, disks, drafts, in this order */
+      *items; /* attachments, snapshots, VMs, disks, drafts, bases, in this
+                 order */
   size_t count;
   struct journal_list journal; /* read after the objects were listed */
 };
 
 /* What carries the mark of any repository in the engine of SITE and is not in
-   use, and the drafts in its repository.  Kept snapshots are among them. */
+   use, and the drafts and unused bases in its repository.  Kept snapshots are among them. */
 int leftovers_gather (struct site *site, struct leftovers **out,
                       struct fault *f);
 /* Only the attachments, the snapshots and the journal. */

@@ -12,6 +12,7 @@ static const char *const kind_names[] = {
   [VERDICT_VM] = "vm",
   [VERDICT_DISK] = "disk",
   [VERDICT_DRAFT] = "draft",
+  [VERDICT_BASE] = "base",
   [VERDICT_JOURNAL] = "journal",
   [VERDICT_HELPER] = "helper",
 };

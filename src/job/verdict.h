@@ -12,6 +12,7 @@ enum verdict_kind {
   VERDICT_VM,   /* of a restore that did not end */
   VERDICT_DISK, /* the same */
   VERDICT_DRAFT,
+  VERDICT_BASE,    /* of a template, over which no point is */
   VERDICT_JOURNAL, /* an intention of which nothing is left */
   VERDICT_HELPER,
 };

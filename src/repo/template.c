@@ -340,18 +340,28 @@ discard (const struct place *place, const char *aside, const char *volume_id,
   return fdio_remove_tree (tmp, name, f);
 }
 
+bool
+template_exists (const struct place *place, const char *volume_id)
+{
+  char aside[ASIDE_SIZE];
+
+  snprintf (aside, sizeof aside, "%s" ASIDE, volume_id);
+  return uuid_valid (volume_id)
+         && (is_there (place, volume_id) || is_there (place, aside));
+}
+
 int
-template_remove (const struct place *place, const char *volume_id,
+template_remove (const struct place *place, const struct lease *lease,
                  const char *run_id, struct fault *f)
 {
-  CLEANUP (lease_drop) struct lease *lease = NULL;
+  const char *volume_id = lease_name (lease);
   char aside[ASIDE_SIZE];
 
   if (!uuid_valid (volume_id))
-    return fault_set (f, FAULT_USAGE, 0, "\"%s\" is no volume id", volume_id);
+    return fault_set (f, FAULT_INTERNAL, 0, "\"%s\" is no volume id",
+                      volume_id);
   snprintf (aside, sizeof aside, "%s" ASIDE, volume_id);
-  if (lease_take (place, volume_id, run_id, &lease, f) < 0
-      || template_recover (place, volume_id, f) < 0
+  if (lease_check (lease, f) < 0 || template_recover (place, volume_id, f) < 0
       || check_unused (place, volume_id, f) < 0
       || move (place, volume_id, aside, f) < 0)
     return -1;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 struct fault;
+struct lease;
 struct manifest;
 struct manifest_disk;
 struct place;
@@ -47,11 +48,13 @@ int template_under (const struct place *place, const struct point *point,
 typedef void (*template_fn) (const char *volume_id, void *opaque);
 int template_each_unused (const struct place *place, template_fn fn,
                           void *opaque, struct fault *f);
-/* Remove the base of VOLUME_ID under its lease.  FAULT_BUSY: a manifest names
-   it, a point is being written that may be over it, or the lease is taken; it
-   stays as it was.  May be repeated after a crash. */
-int template_remove (const struct place *place, const char *volume_id,
+/* Remove the base whose lease LEASE is.  FAULT_BUSY: a manifest names it, or a
+   point is being written that may be over it; it stays as it was.  May be
+   repeated after a crash. */
+int template_remove (const struct place *place, const struct lease *lease,
                      const char *run_id, struct fault *f);
+/* Is it there, whole or not, or its removal not ended? */
+bool template_exists (const struct place *place, const char *volume_id);
 /* After a crash in template_remove: put the base back to its place.  Under its
    lease.  Nothing to do is no fault. */
 int template_recover (const struct place *place, const char *volume_id,

@@ -197,7 +197,27 @@ says "template's base $volume"
 rm "$home"
 mv "$WORK/real" "$home"
 
+# A base goes when no point is over it, and not before.
+expect 0 cl leftovers
+mkdir "$WORK/points"
+mv "$LAB_REPO"/vms/* "$WORK/points"
 settings 'snapshot: { keep = false; };'
+expect 0 cl backup thin-raw
+expect 1 cl --json leftovers
+jq -r 'select(.kind == "base") | .id' "$OUT" >"$WORK/listed"
+[ "$(cat "$WORK/listed")" = "$volume" ] || die "listed: $(cat "$WORK/listed")"
+halt t0:2 backup thin-raw
+expect 1 cl leftovers --clean
+says 'a point is being written'
+[ -e "$home/manifest" ] || die 'a base went under a run'
+go_on 0
+expect 0 cl leftovers --clean
+says "base $volume"
+[ "$(bases | wc -l)" = 1 ] || die "bases: $(bases)"
+expect 0 cl backup thin01
+[ "$(show thin01 base)" = "$volume" ] || die 'over no base'
+right thin01 'stored once more'
+expect 0 cl verify
 expect 0 cl backup thin01 thin02 thin-raw
 expect 0 cl leftovers
 [ -z "$(ctl snapshots thin01 | jq -r '.[] | select(.description

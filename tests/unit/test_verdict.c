@@ -47,8 +47,8 @@ test_all (void **state)
     { { .gone = true, .foreign = true }, VERDICT_GONE, "" },
   };
   static const enum verdict_kind kinds[]
-      = { VERDICT_ATTACHMENT, VERDICT_SNAPSHOT, VERDICT_VM,
-          VERDICT_DISK,       VERDICT_DRAFT,    VERDICT_JOURNAL };
+      = { VERDICT_ATTACHMENT, VERDICT_SNAPSHOT, VERDICT_VM,     VERDICT_DISK,
+          VERDICT_DRAFT,      VERDICT_BASE,     VERDICT_JOURNAL };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (kinds); i++)
