@@ -125,6 +125,10 @@ refresh (struct vmjob *j, struct fault *f)
     return fault_set (f, FAULT_BUSY, 0,
                       "it was started, stopped or migrated since the plan: "
                       "try again");
+  if (j->vm->has_illegal_images)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "it has illegal images since the plan: a merge has "
+                      "failed, repair it in the engine first");
   return 0;
 }
 

@@ -373,6 +373,11 @@ def reimport(engine, vm):
     behind.reimport(engine, the_vm(engine, vm))
 
 
+def tell(engine, vm, code, text):
+    """tell VM CODE TEXT: an event, and nothing else"""
+    engine.tasks.event(int(code), text, vm=the_vm(engine, vm)['id'])
+
+
 def forget_events(engine):
     """forget-events: all but the last event are gone"""
     behind.forget_events(engine)
@@ -562,7 +567,7 @@ VERBS = {
     'preview': preview, 'undo-preview': undo_preview,
     'commit-preview': commit_preview, 'move-disk': move_disk,
     'remove-disk-snapshot': remove_disk_snapshot, 'reimport': reimport,
-    'forget-events': forget_events,
+    'tell': tell, 'forget-events': forget_events,
     'inventory': inventory, 'log': log, 'events': events,
     'snapshots': list_snapshots, 'chain': chain, 'fingerprint': fingerprint,
     'oracle': oracle, 'baseline': baseline, 'extra': extra, 'idle': idle,
