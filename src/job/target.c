@@ -81,6 +81,14 @@ target_measure (struct target *t, uint64_t virtual_size, uint64_t image_size)
 
   t->image_size = image_size;
   t->initial_size = 0;
+  /* Whether its volume is larger than the disk depends on the version of
+     vdsm. */
+  if (t->block && t->cow && !t->sparse
+      && image_size > round_up (virtual_size, VOLGROUP_EXTENT)) {
+    t->sparse = true;
+    t->incremental = false;
+    t->note = "it was preallocated, which leaves no room for qcow2's tables";
+  }
   if (!t->block)
     t->room = t->sparse ? 0 : virtual_size;
   else if (!t->cow)

@@ -132,6 +132,9 @@ test_sizes (void **state)
     { true, true, true, GIB, GIB + 512 * 1024, GIB + 512 * 1024, 1152 * MIB },
     { true, true, true, 64 * MIB, 200 * MIB, 128 * MIB, 256 * MIB },
     { true, true, false, GIB, 10 * MIB, 0, 1152 * MIB },
+    { true, true, false, GIB, GIB, 0, 1152 * MIB },
+    /* no tables fit behind it: it becomes a thin one */
+    { true, true, false, GIB, GIB + 65536, GIB + 65536, 1152 * MIB },
   };
 
   (void)state;
