@@ -197,7 +197,11 @@ on_leftover (const struct leftover *l, void *opaque)
     return;
   }
   table_cell (t, verdict_kind_name (l->kind));
-  table_cell (t, vm != NULL ? vm : l->vm_id != NULL ? l->vm_id : l->name);
+  /* of volumes the host matters, which was told as the name */
+  table_cell (t, l->kind == VERDICT_VOLUMES ? l->name
+                 : vm != NULL               ? vm
+                 : l->vm_id != NULL         ? l->vm_id
+                                            : l->name);
   table_cellf (t, "%.*s", RUN_COLUMNS, l->run_id != NULL ? l->run_id : "");
   table_cell (t, states[l->state]);
   if (uuid_valid (l->id))
@@ -223,7 +227,10 @@ on_cleaned (const struct leftover *l, void *opaque)
   }
   if (listing->options->quiet && l->state != LEFTOVER_STAYS)
     return;
-  name = output_clean (vm != NULL ? vm : of_vm ? l->vm_id : l->name);
+  name = output_clean (l->kind == VERDICT_VOLUMES ? l->name
+                       : vm != NULL               ? vm
+                       : of_vm                    ? l->vm_id
+                                                  : l->name);
   reason = output_clean (l->next_step);
   printf ("%s %s", verdict_kind_name (l->kind), l->id);
   printf (of_vm ? " of %s: " : " (%s): ", name);

@@ -21,6 +21,7 @@
 #include "job/phase.h"
 #include "job/plan.h"
 #include "job/quota.h"
+#include "job/reap.h"
 #include "job/selector.h"
 #include "job/settle.h"
 #include "job/site.h"
@@ -288,6 +289,8 @@ backup_run (const struct backup_options *options,
   }
   if (rc == 0)
     rc = remove_unneeded (&run, f);
+  if (run.site != NULL)
+    tally->leftovers += reap_lost (run.site);
   for (size_t i = 0; i < run.count; i++)
     plan_reset (&run.plans[i]);
   free (run.plans);

@@ -24,6 +24,7 @@
 #include "job/journal.h"
 #include "job/phase.h"
 #include "job/pin.h"
+#include "job/reap.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "repo/draft.h"
@@ -143,6 +144,12 @@ remove_object (struct clean *c, const struct leftover *item,
     if (step (found, f) < 0)
       return -1;
     return template_remove (c->site->place, found->lease, c->site->run_id, f);
+  case VERDICT_VOLUMES:
+    if (step (found, f) < 0)
+      return -1;
+    return reap_entry (
+        c->site, &c->list->journal,
+        reap_find (&c->list->journal, item->run_id, item->vm_id, item->id), f);
   default:
     return fault_set (f, FAULT_INTERNAL, 0, "a %s is not removed",
                       verdict_kind_name (item->kind));
@@ -311,6 +318,7 @@ clean_all (struct clean *c, struct fault *f)
       || clean_kinds (c, VERDICT_ATTACHMENT, VERDICT_VM, f) < 0
       || (c->has_removed_vm && gather (c, f) < 0)
       || clean_kinds (c, VERDICT_DISK, VERDICT_BASE, f) < 0
+      || clean_kinds (c, VERDICT_VOLUMES, VERDICT_VOLUMES, f) < 0
       || settle_gone (c->site, c->options->dry_run, on_settled, c, f) < 0)
     return -1;
   leftovers_add_helpers (c->site, c->list);

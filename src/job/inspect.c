@@ -19,6 +19,7 @@
 #include "job/journal.h"
 #include "job/leftovers.h"
 #include "job/pin.h"
+#include "job/reap.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/undo.h"
@@ -62,6 +63,7 @@ lease_of (const struct look *l)
   case VERDICT_ATTACHMENT:
   case VERDICT_SNAPSHOT:
   case VERDICT_DRAFT:
+  case VERDICT_VOLUMES:
     return l->item->vm_id;
   case VERDICT_BASE:
     return l->item->id;
@@ -300,6 +302,11 @@ look_at_object (struct look *l, struct fault *f)
   case VERDICT_HELPER:
     l->out->facts.helper = l->item->process_state == 'D' ? VERDICT_HELPER_HUNG
                                                          : VERDICT_HELPER_THERE;
+    break;
+  case VERDICT_VOLUMES:
+    l->out->facts.gone
+        = reap_find (l->journal, l->item->run_id, l->item->vm_id, l->item->id)
+          == NULL;
     break;
   case VERDICT_JOURNAL:
     break;

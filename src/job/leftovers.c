@@ -28,6 +28,7 @@
 #include "job/guard.h"
 #include "job/inspect.h"
 #include "job/leftovers.h"
+#include "job/reap.h"
 #include "job/site.h"
 #include "repo/manifest.h"
 #include "repo/place.h"
@@ -48,6 +49,8 @@ static const char *const hints[] = {
   [VERDICT_DRAFT] = "the next backup of this VM removes it, or leftovers "
                     "--clean",
   [VERDICT_BASE] = "no point is over it: leftovers --clean removes it",
+  [VERDICT_VOLUMES] = "an interrupted run may have left logical volumes active "
+                      "there: leftovers --clean looks and puts them back",
 };
 
 static struct leftover *
@@ -292,6 +295,35 @@ gather_bases (struct site *site, struct leftovers *list, struct fault *f)
   return template_each_unused (site->place, gather_base, &g, f);
 }
 
+static const char *
+host_name (const struct site *site, const char *id)
+{
+  for (size_t i = 0; i < site->hosts->count; i++) {
+    if (strcmp (site->hosts->items[i].id, id) == 0)
+      return site->hosts->items[i].name;
+  }
+  return id;
+}
+
+/* Hosts by run and VM, from the journal alone. */
+static void
+gather_volumes (struct site *site, struct leftovers *list)
+{
+  for (size_t i = 0; i < list->journal.count; i++) {
+    const struct journal_entry *e = &list->journal.entries[i];
+    struct leftover *item;
+
+    if (strcmp (e->kind, REAP_KIND) != 0
+        || reap_find (&list->journal, e->run_id, e->vm_id, e->object_id) != e)
+      continue;
+    item = append (list, VERDICT_VOLUMES, e->object_id,
+                   host_name (site, e->object_id));
+    item->run_id = xstrdup (e->run_id);
+    item->vm_id = xstrdup (e->vm_id);
+    item->repository_id = xstrdup (place_id (site->place));
+  }
+}
+
 int
 leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
 {
@@ -305,6 +337,7 @@ leftovers_gather (struct site *site, struct leftovers **out, struct fault *f)
       || gather_bases (site, list, f) < 0 || read_journal (site, list, f) < 0)
     return -1;
   gather_unmarked (site, list);
+  gather_volumes (site, list);
   *out = steal_ptr (&list);
   return 0;
 }

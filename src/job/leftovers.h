@@ -52,7 +52,7 @@ typedef void (*leftover_fn) (const struct leftover *l, void *opaque);
 struct leftovers {
   struct leftover
       *items; /* attachments, snapshots, VMs, disks, drafts, bases, in this
-                 order */
+                 order, then volumes */
   size_t count;
   struct journal_list journal; /* read after the objects were listed */
 };

@@ -15,6 +15,7 @@
 #include "job/guard.h"
 #include "job/journal.h"
 #include "job/pin.h"
+#include "job/reap.h"
 #include "job/settle.h"
 #include "job/site.h"
 #include "job/undo.h"
@@ -190,7 +191,8 @@ host_is_left (const struct journal_list *journal, const struct journal_entry *e)
     const struct journal_entry *other = &journal->entries[i];
 
     if (!other->settled && strcmp (other->run_id, e->run_id) == 0
-        && strcmp (other->kind, UNDO_HOST) != 0)
+        && strcmp (other->kind, UNDO_HOST) != 0
+        && strcmp (other->kind, REAP_KIND) != 0)
       return true;
   }
   return false;

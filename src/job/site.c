@@ -21,6 +21,7 @@
 #include "host/pool.h"
 #include "host/remote.h"
 #include "job/journal.h"
+#include "job/reap.h"
 #include "job/site.h"
 #include "repo/place.h"
 
@@ -116,6 +117,7 @@ site_close (struct site *site)
   login_close (site->engine);
   journal_free (site->journal);
   place_close (site->place);
+  free (site->lost);
   free (site);
 }
 
@@ -209,12 +211,13 @@ site_lane_open (struct site *site, const struct host *host,
 #ifdef ENABLE_TEST_HOOKS
   options.stop_phase = getenv ("CHAINLIFT_STOP_REMOTE");
 #endif
-  *lane = (struct site_lane){ .conn = NULL };
+  *lane = (struct site_lane){ .host = host };
   settings_host_login (s, host->name, &login);
   options.sudo = login.sudo;
   if (site_connect (site, host, &lane->conn, f) < 0)
     return -1;
-  if (remote_start (lane->conn, &options, &lane->remote, f) < 0) {
+  if (remote_start (lane->conn, &options, &lane->remote, f) < 0
+      || reap_hello (lane, f) < 0) {
     site_lane_drop (site, lane);
     return -1;
   }
@@ -234,22 +237,28 @@ site_explain (const struct site *site, const struct host *host, struct fault *f)
   return -1;
 }
 
+static void
+end_lane (struct site *site, struct site_lane *lane, bool orderly)
+{
+  remote_free (lane->remote);
+  if (lane->conn != NULL)
+    pool_put (site->pool, lane->conn);
+  reap_lane_end (site, lane, orderly);
+  *lane = (struct site_lane){ .conn = NULL };
+}
+
 int
 site_lane_stop (struct site *site, struct site_lane *lane, struct fault *f)
 {
-  int rc = 0;
+  bool alive = lane->remote != NULL && remote_alive (lane->remote);
+  int rc = alive ? remote_stop (lane->remote, f) : 0;
 
-  if (lane->remote != NULL && remote_alive (lane->remote))
-    rc = remote_stop (lane->remote, f);
-  site_lane_drop (site, lane);
+  end_lane (site, lane, alive && rc == 0);
   return rc;
 }
 
 void
 site_lane_drop (struct site *site, struct site_lane *lane)
 {
-  remote_free (lane->remote);
-  if (lane->conn != NULL)
-    pool_put (site->pool, lane->conn);
-  *lane = (struct site_lane){ .conn = NULL };
+  end_lane (site, lane, false);
 }

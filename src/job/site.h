@@ -4,6 +4,7 @@
 #ifndef SITE_H
 #define SITE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -39,6 +40,12 @@ struct site {
   struct vm_list *vms;
   struct pool *pool;
   struct journal *journal;
+  pthread_mutex_t lost_lock;
+  struct site_lost {
+    const struct host *host;
+    unsigned intention;
+  } * lost; /* under lost_lock: of lanes that did not end in order, see reap.h */
+  size_t lost_count;
 };
 
 enum site_mode {
@@ -71,11 +78,15 @@ const struct vm *site_vm (const struct site *site, const char *key,
 int site_connect (struct site *site, const struct host *host,
                   struct conn **conn, struct fault *f);
 
-/* A connection to HOST with a helper that has said hello.  Takes the
-   connection from the pool; PHASE_STOP of the helper as the test hook says. */
+/* A connection to HOST with a helper that has said hello, and has put back the
+   logical volumes that killed ones left there.  Takes the connection from the
+   pool; PHASE_STOP of the helper as the test hook says. */
 struct site_lane {
   struct conn *conn;
   struct remote *remote;
+  const struct host *host;
+  unsigned intention; /* of the journal: it activates logical volumes; 0: not */
+  bool left;          /* one is still active */
 };
 int site_lane_open (struct site *site, const struct host *host,
                     struct site_lane *lane, struct fault *f);

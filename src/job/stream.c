@@ -15,6 +15,7 @@
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/quota.h"
+#include "job/reap.h"
 #include "job/site.h"
 #include "job/stream.h"
 #include "repo/writer.h"
@@ -246,7 +247,7 @@ lane_prepare (struct worker *w, struct fault *f)
   if (w->lane->remote == NULL
       && site_lane_open (s->site, s->host, w->lane, f) < 0)
     return -1;
-  rc = remote_open_read (w->lane->remote, s->open, &opened, f);
+  rc = reap_open_read (s->site, w->lane, s->vm_id, s->open, &opened, f);
   if (rc == 0 && strcmp (opened.identity, s->identity) != 0)
     rc = fault_set (f, FAULT_BUSY, 0,
                     "the layers are not those of the first look any more: "
@@ -358,7 +359,7 @@ int
 stream_close (struct site_lane *lanes, unsigned count, struct fault *f)
 {
   for (unsigned i = 0; i < count; i++) {
-    if (lanes[i].remote != NULL && remote_close_volume (lanes[i].remote, f) < 0)
+    if (lanes[i].remote != NULL && reap_close (&lanes[i], f) < 0)
       return -1;
   }
   return 0;

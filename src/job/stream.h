@@ -31,6 +31,7 @@ struct writer;
 struct stream {
   struct site *site;
   const struct host *host;
+  const char *vm_id;                /* whose disk it is, for the journal */
   const struct msg_open_read *open; /* what each lane opens */
   const char *identity;             /* of t0 */
   const struct remote_map *map;     /* spans without data are not asked for */

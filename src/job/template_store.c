@@ -20,6 +20,7 @@
 #include "job/layers.h"
 #include "job/observer.h"
 #include "job/phase.h"
+#include "job/reap.h"
 #include "job/site.h"
 #include "job/stream.h"
 #include "job/template_store.h"
@@ -173,7 +174,8 @@ open_volume (struct work *w, struct fault *f)
   if (lane->remote == NULL
       && site_lane_open (w->t->site, w->t->host, lane, f) < 0)
     return -1;
-  if (remote_open_read (lane->remote, &w->open, &w->opened, f) < 0)
+  if (reap_open_read (w->t->site, lane, w->t->vm->id, &w->open, &w->opened, f)
+      < 0)
     return site_explain (w->t->site, w->t->host, f);
   w->identity = template_store_identity (w->opened.identity, 0);
   return 0;
@@ -298,6 +300,7 @@ read_volume (const struct work *w, struct draft *draft, struct fault *f)
   struct stream stream = {
     .site = t->site,
     .host = t->host,
+    .vm_id = t->vm->id,
     .open = &w->open,
     .identity = w->opened.identity,
     .map = &map,

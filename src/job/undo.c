@@ -109,11 +109,18 @@ patience_s (const struct site *site)
 }
 
 int
-undo_wait_helper (struct site *site, const struct host *host, struct fault *f)
+undo_wait_run (struct site *site, const struct host *host, const char *run_id,
+               struct fault *f)
 {
   enum verdict_helper helper;
 
-  return wait_gone (site, host, site->run_id, patience_s (site), &helper, f);
+  return wait_gone (site, host, run_id, patience_s (site), &helper, f);
+}
+
+int
+undo_wait_helper (struct site *site, const struct host *host, struct fault *f)
+{
+  return undo_wait_run (site, host, site->run_id, f);
 }
 
 /* Look on HOST, or tell that it is not there any more (NULL, ID). */

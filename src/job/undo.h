@@ -23,6 +23,9 @@ struct site;
    not answer: then its disks must not be touched. */
 int undo_wait_helper (struct site *site, const struct host *host,
                       struct fault *f);
+/* The same for RUN_ID, which may be an earlier run that does not live. */
+int undo_wait_run (struct site *site, const struct host *host,
+                   const char *run_id, struct fault *f);
 /* Helpers of RUN_ID, an earlier run that does not live, on every host where it
    may have had one: those that its open intentions in JOURNAL name; when there
    are none, all of the data center CENTER_ID (NULL: of all).  WAIT: as

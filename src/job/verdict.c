@@ -15,6 +15,7 @@ static const char *const kind_names[] = {
   [VERDICT_BASE] = "base",
   [VERDICT_JOURNAL] = "journal",
   [VERDICT_HELPER] = "helper",
+  [VERDICT_VOLUMES] = "volumes",
 };
 
 const char *

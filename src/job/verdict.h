@@ -15,6 +15,7 @@ enum verdict_kind {
   VERDICT_BASE,    /* of a template, over which no point is */
   VERDICT_JOURNAL, /* an intention of which nothing is left */
   VERDICT_HELPER,
+  VERDICT_VOLUMES, /* logical volumes that may be active on a host */
 };
 
 /* Who may change the object. */

@@ -40,6 +40,7 @@
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/plan.h"
+#include "job/reap.h"
 #include "job/record.h"
 #include "job/settle.h"
 #include "job/shot.h"
@@ -285,7 +286,7 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
       && site_lane_open (j->site, j->plan->host, lane, f) < 0)
     return -1;
   phase_stop (PHASE_T0);
-  if (remote_open_read (lane->remote, &layers->open, opened, f) == 0)
+  if (reap_open_read (j->site, lane, j->vm->id, &layers->open, opened, f) == 0)
     return layers_check (layers, opened, f);
   /* A process that writes into a frozen volume: the snapshot is a lie. */
   if (f->code == FAULT_BUSY && f->err == ETXTBSY)
@@ -370,6 +371,7 @@ read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
   struct stream stream = {
     .site = j->site,
     .host = j->plan->host,
+    .vm_id = j->vm->id,
     .open = &layers->open,
     .identity = opened->identity,
     .map = map,
@@ -504,6 +506,7 @@ run_phases (struct vmjob *j, struct fault *f)
   if (refresh (j, f) < 0
       || draft_clean (j->site->place, j->lease, j->site->run_id, NULL, f) < 0
       || settle_vm (j->site, j->vm, f) < 0
+      || reap_vm (j->site, j->vm->id, f) < 0
       || place_check_room (j->site->place, 0, f) < 0
       || (j->site->settings->snapshot.guard != SETTINGS_GUARD_NONE
           && guard_check (j->site, j->vm, f) < 0)

@@ -196,3 +196,25 @@ expect 0 cl leftovers --clean
 [ -n "$(mine snapshot)" ] || die 'the kept snapshot went'
 mv "$LAB_REPO/vms/$vm_id" "$WORK/away"
 cleaned 'no point needs it'
+mv "$WORK/away" "$LAB_REPO/vms/$vm_id"
+
+# A run that was killed while a helper of it had logical volumes active: its
+# journal names the host, which is looked at before that is believed.
+host_id=$(ctl inventory | jq -r --arg n "$host" '.hosts[] | select(.name == $n)
+  | .id')
+volumes ()
+{
+  printf '%s\n' "chainlift-journal 1 $run_id 2026-11-20T01:00:00Z gone 1" \
+    "+ 1 volumes $vm_id $host_id $(uuidgen)" \
+    "+ 2 volumes $vm_id $host_id $(uuidgen)" >"$LAB_REPO/journal/$run_id"
+}
+volumes
+expect 1 cl --json leftovers
+[ "$(grep -c '"kind":"volumes"' "$OUT")" = 1 ] || die 'it is not listed once'
+sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" link-down
+stays volumes "host $host"
+sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" heal
+cleaned 'a host with logical volumes'
+volumes
+expect 0 cl backup "$vm"
+[ -z "$(ls "$LAB_REPO/journal")" ] || die 'the backup did not look there'

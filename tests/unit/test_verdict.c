@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include "job/reap.h"
 #include "job/verdict.h"
 #include "tests/unit/unit.h"
 
@@ -46,9 +47,10 @@ test_all (void **state)
     { { .gone = true, .lease = VERDICT_LEASE_AWAY }, VERDICT_GONE, "" },
     { { .gone = true, .foreign = true }, VERDICT_GONE, "" },
   };
-  static const enum verdict_kind kinds[]
-      = { VERDICT_ATTACHMENT, VERDICT_SNAPSHOT, VERDICT_VM,     VERDICT_DISK,
-          VERDICT_DRAFT,      VERDICT_BASE,     VERDICT_JOURNAL };
+  static const enum verdict_kind kinds[] = {
+    VERDICT_ATTACHMENT, VERDICT_SNAPSHOT, VERDICT_VM,      VERDICT_DISK,
+    VERDICT_DRAFT,      VERDICT_BASE,     VERDICT_JOURNAL, VERDICT_VOLUMES
+  };
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (kinds); i++)
@@ -132,13 +134,42 @@ test_helpers (void **state)
   check (rows, COUNT_OF (rows), VERDICT_HELPER);
 }
 
+/* What a helper says that became of logical volumes. */
+static void
+test_reports (void **state)
+{
+  static const struct {
+    const char *report;
+    struct reap_sum sum;
+  } rows[] = {
+    { "", { 0, 0, 0 } },
+    { "off SD/A\noff SD/B\n", { 2, 0, 0 } },
+    { "gone SD/A: removed elsewhere\nused SD/B: vdsm\n", { 1, 1, 0 } },
+    { "left SD/A: in use by process 7\noff SD/B", { 1, 0, 1 } },
+    /* never taken for good news */
+    { "offline SD/A\n", { 0, 0, 1 } },
+    { "off\n", { 0, 0, 1 } },
+    { "\n\nwhat\n", { 0, 0, 1 } },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    struct reap_sum sum;
+
+    reap_count (rows[i].report, &sum);
+    assert_int_equal (sum.off, rows[i].sum.off);
+    assert_int_equal (sum.used, rows[i].sum.used);
+    assert_int_equal (sum.left, rows[i].sum.left);
+  }
+}
+
 int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_all),     cmocka_unit_test (test_snapshots),
     cmocka_unit_test (test_disks),   cmocka_unit_test (test_vms),
-    cmocka_unit_test (test_helpers),
+    cmocka_unit_test (test_helpers), cmocka_unit_test (test_reports),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
