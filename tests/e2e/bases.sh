@@ -48,6 +48,21 @@ for at in base base:2 map stream stream:2 t1; do
   echo "ok: killed at $at"
 done
 
+# The helper killed instead.
+for at in t0 map stream t1; do
+  status=0
+  CHAINLIFT_STOP_REMOTE=$at cl backup thin01 >"$OUT" 2>&1 </dev/null \
+    || status=$?
+  case $status in
+    6 | 7) ;;
+    *) die "helper killed at $at: exit $status" ;;
+  esac
+  [ -z "$(bases)" ] || die "helper killed at $at: a base is there"
+  [ -z "$(listed_points)" ] || die "helper killed at $at: a point is there"
+  [ -z "$(ls -A "$LAB_REPO/tmp")" ] || die "helper killed at $at: a draft stays"
+  echo "ok: helper killed at $at"
+done
+
 # Right after it came to its place: whole, and used by the next run.
 CHAINLIFT_STOP_AT=base:3 "$BUILD/src/chainlift" --config "$LAB_CONF" \
   backup thin01 >"$WORK/run.out" 2>&1 </dev/null &

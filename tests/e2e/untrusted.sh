@@ -123,6 +123,23 @@ db 'restored to an older snapshot' "$gone" "$gone" "$gone"
 ctl remove-snapshot db01 older
 db 'that one was removed' "$yes" "$yes" "$yes"
 
+# The kept snapshot is there, but over layers that the machine does not have
+# any more: only the chain tells, after the plan.
+ctl add-snapshot web01 older >/dev/null
+web 'after a snapshot of a user' "$yes"
+preview web01 older
+ctl commit-preview web01 astray
+ctl vm-start web01
+expect 0 cl backup web01
+says 'planned was: increment on'
+point=$(latest web01)
+prove image "$point"
+got=$(reason "$point" web01_Disk1)
+[ "$got" = 'full: the chain does not contain the volume of the kept snapshot' ] \
+  || die "the kept snapshot is astray: \"$got\""
+echo "ok: the kept snapshot is astray: $got"
+web 'the run after' "$yes"
+
 ctl remove-disk-snapshot db01 "$(ours db01)" db_data
 db 'a disk has left the snapshot' "$yes" \
   'full: kept snapshot does not list the disk' "$yes"

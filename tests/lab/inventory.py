@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The standard VMs of a lab, made on storage and registered with the engine.
 
-SETS names the sets of `lab.sh up --vms`.  `small` is one running VM; `all` has each layout of disks
-that oVirt makes. Everything is seeded: two labs hold the same bytes, but for what the running
+SETS names the sets of `lab.sh up --vms`.  `small` is one running VM; `thin` has VMs on a cow and on a raw
+template; `all` has each layout of disks that oVirt makes. Everything is seeded: two labs hold the same bytes, but for what the running
 guests write.
 """
 

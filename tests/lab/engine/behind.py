@@ -77,20 +77,25 @@ def undo(engine, vm):
         snap['status'] = 'ok'
 
 
-def commit(engine, vm):
-    """The preview becomes the VM; what was newer is gone."""
+def commit(engine, vm, astray=False):
+    """The preview becomes the VM; what was newer is gone.  astray: as when the
+    engine fails at that: newer snapshots stay, over layers that the VM does
+    not have any more."""
     state = engine.state
     with state.lock:
         before, snap = previewed(state, vm)
         keep = {row['id'] for leaf in
                 state.snapshot_volumes(state.active_snapshot(vm))
                 for row in state.disk_volumes(leaf['disk'])}
+        if astray:
+            keep.update(row['id'] for row in state.volumes.values()
+                        if row['snapshot'] != before['id'])
         gone = [row for row in state.volumes.values()
                 if row['id'] not in keep and row['disk'] in vm['attachments']]
         drop(engine, gone)
         for row in state.vm_snapshots(vm):
             if row is before or row['type'] == 'regular' and \
-                    row['date'] > snap['date']:
+                    row['date'] > snap['date'] and not astray:
                 del state.snapshots[row['id']]
         snap['status'] = 'ok'
     engine.tasks.event(1190, "VM '%s' was restored to snapshot '%s'."

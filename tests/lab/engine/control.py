@@ -346,9 +346,9 @@ def undo_preview(engine, vm):
     behind.undo(engine, the_vm(engine, vm))
 
 
-def commit_preview(engine, vm):
-    """commit-preview VM: it is restored to that snapshot"""
-    behind.commit(engine, the_vm(engine, vm))
+def commit_preview(engine, vm, astray=None):
+    """commit-preview VM [astray]: it is restored to that snapshot"""
+    behind.commit(engine, the_vm(engine, vm), astray is not None)
 
 
 def remove_disk_snapshot(engine, vm, snap, disk):
