@@ -22,6 +22,7 @@
 #include "job/guard.h"
 #include "job/inspect.h"
 #include "job/journal.h"
+#include "job/merge.h"
 #include "job/phase.h"
 #include "job/pin.h"
 #include "job/reap.h"
@@ -55,7 +56,10 @@ static int
 remove_snapshot (struct clean *c, const struct leftover *item,
                  const struct inspect *found, struct fault *f)
 {
-  if (step (found, f) < 0)
+  CLEANUP (merge_end) struct merge *merge = NULL;
+
+  if ((found->vm != NULL && merge_begin (c->site, found->vm, &merge, f) < 0)
+      || step (found, f) < 0)
     return -1;
   if (snapshot_delete (c->site->engine, item->vm_id, item->id,
                        SNAPSHOT_DELETE_S, f)

@@ -15,6 +15,7 @@
 #include "job/guard.h"
 #include "job/journal.h"
 #include "job/pin.h"
+#include "job/merge.h"
 #include "job/reap.h"
 #include "job/settle.h"
 #include "job/site.h"
@@ -56,6 +57,7 @@ remove_snapshots (struct site *site, const struct vm *vm,
     return -1;
   for (size_t i = 0; i < list->count; i++) {
     const struct snapshot *s = &list->items[i];
+    CLEANUP (merge_end) struct merge *merge = NULL;
     const char *whose;
 
     if (!is_ours (site, s) || strcmp (s->id, kept) == 0)
@@ -71,7 +73,9 @@ remove_snapshots (struct site *site, const struct vm *vm,
                 ? "of this run"
                 : "of an earlier run";
     log_info ("removing snapshot %s %s", s->id, whose);
-    if (snapshot_delete (site->engine, vm->id, s->id, SNAPSHOT_DELETE_S, f) < 0)
+    if (merge_begin (site, vm, &merge, f) < 0
+        || snapshot_delete (site->engine, vm->id, s->id, SNAPSHOT_DELETE_S, f)
+               < 0)
       return fault_prefix (f, "%s", whose);
   }
   return 0;

@@ -13,6 +13,7 @@
 #include "engine/vm.h"
 #include "job/guard.h"
 #include "job/journal.h"
+#include "job/merge.h"
 #include "job/phase.h"
 #include "job/settle.h"
 #include "job/shot.h"
@@ -146,6 +147,7 @@ shot_release (struct shot *s, bool published, char note[static SHOT_NOTE_MAX],
               struct fault *f)
 {
   bool kept = published && s->site->settings->snapshot.keep;
+  CLEANUP (merge_end) struct merge *merge = NULL;
   char id[UUID_SIZE] = "";
 
   if (s->intention == 0)
@@ -162,7 +164,8 @@ shot_release (struct shot *s, bool published, char note[static SHOT_NOTE_MAX],
   if (id[0] != '\0' && s->hold)
     return 0;
   if (id[0] != '\0'
-      && (lease_check (s->lease, f) < 0
+      && (merge_begin (s->site, s->vm, &merge, f) < 0
+          || lease_check (s->lease, f) < 0
           || snapshot_delete (s->site->engine, s->vm->id, id, SNAPSHOT_DELETE_S,
                               f)
                  < 0))

@@ -17,6 +17,7 @@
 #include "repo/lease.h"
 #include "repo/manifest.h"
 #include "repo/place.h"
+#include "repo/slot.h"
 #include "repo/point.h"
 #include "tests/unit/unit.h"
 
@@ -399,6 +400,29 @@ make_point (const char *vm_id, const char *vm_name, const char *name)
   close (vm);
 }
 
+/* So many at once, by id; a place that is given back can be taken again. */
+static void
+test_slot (void **state)
+{
+  struct slot *slots[3];
+  struct slot *other;
+  struct fault f = FAULT_INIT;
+
+  (void)state;
+  assert_int_equal (slot_take (place, "merge", VM1, 2, &slots[0], NULL), 1);
+  assert_int_equal (slot_take (place, "merge", VM1, 2, &slots[1], NULL), 1);
+  assert_int_equal (slot_take (place, "merge", VM1, 2, &slots[2], NULL), 0);
+  assert_null (slots[2]);
+  assert_int_equal (slot_take (place, "merge", VM2, 1, &other, NULL), 1);
+  slot_drop (other);
+  assert_int_equal (slot_take (place, "merge", VM1, 3, &slots[2], NULL), 1);
+  slot_drop (slots[0]);
+  assert_int_equal (slot_take (place, "merge", VM1, 1, &slots[0], NULL), 1);
+  for (size_t i = 0; i < 3; i++)
+    slot_drop (slots[i]);
+  assert_int_equal (slot_take (place, "merge", "../x", 2, &other, &f), -1);
+}
+
 static void
 test_find (void **state)
 {
@@ -520,6 +544,7 @@ main (void)
     cmocka_unit_test (test_lease_crowd),
     cmocka_unit_test (test_lease_lost),
     cmocka_unit_test (test_lease_of_another_machine),
+    cmocka_unit_test (test_slot),
     cmocka_unit_test (test_find),
     cmocka_unit_test (test_ambiguous),
     cmocka_unit_test (test_list),
