@@ -105,11 +105,14 @@ check_state (const struct meta *m, const struct msg_layer *want,
                       "LEGALITY=%s: vdsm is merging, copying or removing it, "
                       "or failed to; look for a task of the engine",
                       meta_legality_name (m->legality));
+  /* So it looks when our snapshot was removed a moment ago. */
+  if (m->voltype == META_LEAF && (want->voltype & MSG_LEAF) == 0)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "VOLTYPE=LEAF: a guest may write to it; its snapshot "
+                      "was removed meanwhile, or engine and storage disagree");
   if ((voltype_bit (m->voltype) & want->voltype) == 0)
     return fault_set (f, FAULT_CORRUPT, 0,
-                      m->voltype == META_LEAF
-                          ? "VOLTYPE=%s: a guest may write to it"
-                          : "VOLTYPE=%s is not what the engine says",
+                      "VOLTYPE=%s is not what the engine says",
                       meta_voltype_name (m->voltype));
   return 0;
 }
@@ -118,14 +121,19 @@ int
 volume_check (const struct meta *m, const char *domain,
               const struct msg_layer *want, struct fault *f)
 {
+  /* Below a snapshot others may merge at any moment; an empty volume of a
+     restore is ours alone. */
+  bool leaf = (want->voltype & MSG_LEAF) != 0;
+
   if (strcmp (m->domain, domain) != 0)
     return fault_set (f, FAULT_CORRUPT, 0, "DOMAIN=%s, expected %s", m->domain,
                       domain);
   if (check_owner (m, want, f) < 0)
     return -1;
   if (strcmp (m->parent, want->parent) != 0)
-    return fault_set (f, FAULT_CORRUPT, 0,
-                      "PUUID=%s, the engine says %s: the chain was changed",
+    return fault_set (f, leaf ? FAULT_CORRUPT : FAULT_BUSY, 0,
+                      "PUUID=%s, the engine says %s: the chain was changed "
+                      "meanwhile, or engine and storage disagree",
                       m->parent, want->parent);
   if (m->cow != (want->format == MSG_COW))
     return fault_set (f, FAULT_CORRUPT, 0, "FORMAT=%s, the engine says %s",

@@ -56,6 +56,13 @@ says "$vm: "
 says 'the engine gives none'
 intact 'no configuration of the snapshot'
 
+halt t0:2 backup "$vm"
+ctl remove-snapshot "$vm" "$(ctl snapshots "$vm" | jq -r '.[-1].id')"
+go_on 12
+says "$vm: "
+says 'removed meanwhile'
+intact 'our snapshot was removed before its volumes were opened'
+
 halt stream backup "$vm"
 ctl remove-snapshot "$vm" \
   "$(ctl snapshots "$vm" | jq -r '.[-1].id')"

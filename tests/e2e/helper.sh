@@ -247,13 +247,13 @@ change ()
   refused "$ch_code" "$ch_text" top
   meta "$img" "$b" "$a" COW INTERNAL "$cap"
 }
-change 13 'a guest may write' VOLTYPE=LEAF
+change 12 'a guest may write' VOLTYPE=LEAF
 change 12 'LEGALITY=ILLEGAL' LEGALITY=ILLEGAL
 change 12 'LEGALITY=FAKE' LEGALITY=FAKE
 change 13 'not a disk of a guest' DISKTYPE=SCRD
 change 13 'not a disk of a guest' DISKTYPE=OVFS
 change 13 'not a disk of a guest' DISKTYPE=MEMD
-change 13 'the chain was changed' "PUUID=$c"
+change 12 'the chain was changed' "PUUID=$c"
 change 13 'expected' "IMAGE=$(uuid)"
 change 13 'expected' "DOMAIN=$(uuid)"
 change 13 'FORMAT=RAW' FORMAT=RAW
