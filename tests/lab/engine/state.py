@@ -301,7 +301,7 @@ class State:
 
     def snapshot_date(self):
         """Strictly increasing, millisecond grain: list order is time order."""
-        stamp = max(time.time(), self.snapshot_dates + 0.001)
+        stamp = max(now().timestamp(), self.snapshot_dates + 0.001)
         self.snapshot_dates = stamp
         return datetime.datetime.fromtimestamp(stamp, ZONE)
 
