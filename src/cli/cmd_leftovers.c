@@ -19,6 +19,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "conf/settings.h"
+#include "job/adopt.h"
 #include "job/clean.h"
 #include "job/leftovers.h"
 #include "repo/manifest.h"
@@ -35,6 +36,9 @@ static const struct table_column columns[] = {
 static const struct args_option leftovers_options[] = {
   { "clean", 0, NULL, "remove what is ours and nobody needs or uses" },
   { "dry-run", 'n', NULL, "with --clean: say what it would do" },
+  { "adopt", 0, "REPOSITORY-ID",
+    "list the objects of a repository that is lost" },
+  { "yes", 0, NULL, "with --adopt: remove the objects that are named" },
   { "kept", 0, NULL, "list all snapshots that are kept for increments" },
   { NULL, 0, NULL, NULL },
 };
@@ -295,6 +299,71 @@ clean (struct listing *listing, const struct settings *settings, bool dry_run,
   return status;
 }
 
+/* adopt_fn */
+static void
+on_adoptable (const struct adopt_object *o, void *opaque)
+{
+  const struct listing *listing = opaque;
+  const char *state = o->removed             ? "removed"
+                      : o->reason[0] != '\0' ? "stays"
+                                             : "removable";
+  const char *name = o->vm_name != NULL ? o->vm_name : o->name;
+  CLEANUP_FREE char *clean_name = NULL;
+  char age[OUTPUT_WORD_SIZE] = "unknown";
+  char size[OUTPUT_WORD_SIZE];
+  struct json j;
+
+  if (listing->options->json) {
+    json_begin (&j, "adoptable");
+    json_string (&j, "kind", verdict_kind_name (o->kind));
+    json_string (&j, "id", o->id);
+    json_string (&j, "name", o->name);
+    json_string (&j, "vm_id", o->vm_id);
+    json_string (&j, "vm", o->vm_name);
+    json_string (&j, "run_id", o->run_id);
+    if (o->facts.age_known)
+      json_i64 (&j, "age", o->facts.age_s);
+    else
+      json_string (&j, "age", NULL);
+    json_u64 (&j, "size", o->size);
+    json_string (&j, "state", state);
+    json_string (&j, "reason", o->reason[0] != '\0' ? o->reason : NULL);
+    json_end (&j, stdout);
+    return;
+  }
+  clean_name = output_clean (name);
+  if (o->facts.age_known && o->facts.age_s >= 0)
+    output_duration ((uint64_t)o->facts.age_s * 1000, age);
+  output_size (o->size, size);
+  printf ("%s %s %s %s, age %s, %s: %s%s%s\n", verdict_kind_name (o->kind),
+          o->id, o->vm_id != NULL ? "of" : "named", clean_name, age, size,
+          state, o->reason[0] != '\0' ? ": " : "", o->reason);
+  fflush (stdout);
+}
+
+static int
+adopt (struct listing *listing, const struct settings *settings,
+       const struct args *args, struct fault *f)
+{
+  struct adopt_options how = {
+    .settings = settings,
+    .repository_id = args_value (args, "adopt"),
+    .ids = args->words,
+    .id_count = args->word_count,
+    .fn = on_adoptable,
+    .opaque = listing,
+  };
+  unsigned count;
+
+  if (args_flag (args, "yes") != (args->word_count > 0))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "leftovers --adopt: to remove objects say --yes and the "
+                      "id of each; without both it lists");
+  if (adopt_run (&how, &count, f) != 0)
+    return -1;
+  return count > 0 ? 1 : 0;
+}
+
 static int
 run (const struct args *args, const struct options *options, struct fault *f)
 {
@@ -305,6 +374,15 @@ run (const struct args *args, const struct options *options, struct fault *f)
   int rc;
 
   listing.all_kept = args_flag (args, "kept");
+  if (args_value (args, "adopt") == NULL
+      && (args->word_count > 0 || args_flag (args, "yes")))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "leftovers: --yes and ids of objects go with --adopt");
+  if (args_value (args, "adopt") != NULL
+      && (listing.all_kept || dry_run || args_flag (args, "clean")))
+    return fault_set (f, FAULT_USAGE, 0,
+                      "leftovers: --adopt stands without --clean, --dry-run "
+                      "and --kept");
   if (listing.all_kept && args_flag (args, "clean"))
     return fault_set (f, FAULT_USAGE, 0,
                       "leftovers: --kept lists, --clean removes: one of them");
@@ -317,6 +395,8 @@ run (const struct args *args, const struct options *options, struct fault *f)
       || door_place (settings, &place, f) != 0)
     return -1;
   listing.place = place;
+  if (args_value (args, "adopt") != NULL)
+    return adopt (&listing, settings, args, f);
   rc = args_flag (args, "clean") ? clean (&listing, settings, dry_run, f)
                                  : list (&listing, settings, f);
   forget (&listing);
@@ -325,7 +405,9 @@ run (const struct args *args, const struct options *options, struct fault *f)
 
 const struct command cmd_leftovers = {
   .name = "leftovers",
-  .usage = "[--kept]\n--clean [--dry-run]",
+  .usage = "[--kept]\n--clean [--dry-run]\n"
+           "--adopt REPOSITORY-ID [--yes OBJECT-ID...]",
+  .max = ARGS_WORDS_MAX,
   .summary = "list or remove what interrupted runs left in the engine and on "
              "hosts",
   .help = "Without --clean it lists only.  The exit status is 1 when anything "

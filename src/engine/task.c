@@ -285,6 +285,21 @@ task_events_of (struct engine *engine, const char *correlation,
   return 0;
 }
 
+int
+task_first_time (struct engine *engine, int64_t *time, struct fault *f)
+{
+  CLEANUP (task_events_free)
+  struct task_events *found = xcalloc (1, sizeof *found);
+  struct gathered g = { .events = found };
+
+  if (call_each (engine, "events?search=sortby%20time%20asc&max=1", "event",
+                 gather, &g, f)
+      < 0)
+    return fault_prefix (f, "the oldest event");
+  *time = found->count > 0 ? found->items[0].time : 0;
+  return 0;
+}
+
 void
 task_events_free (struct task_events *events)
 {

@@ -67,6 +67,8 @@ int task_vm_events_since (struct engine *engine, uint64_t after,
 /* Events of one correlation id, oldest first. */
 int task_events_of (struct engine *engine, const char *correlation,
                     struct task_events **events, struct fault *f);
+/* The time of the oldest event that the engine has; 0: it has none. */
+int task_first_time (struct engine *engine, int64_t *time, struct fault *f);
 void task_events_free (struct task_events *events);
 CLEANUP_DEFINE (task_events_free, struct task_events);
 /* The first of EVENTS whose code is in the 0-terminated CODES, or NULL. */

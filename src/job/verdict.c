@@ -146,3 +146,18 @@ verdict_of (const struct verdict_facts *f, const char **reason)
   *reason = why;
   return VERDICT_LEAVE;
 }
+
+const char *
+verdict_adopt_reason (const struct verdict_adopt *f)
+{
+  if (f->locked)
+    return "it is locked or in preview: somebody works on it";
+  if (f->used)
+    return "it is in use: attached to a VM, started, protected, or with a disk "
+           "of somebody else";
+  if (!f->age_known)
+    return "its age is not known";
+  if (f->age_s < VERDICT_ADOPT_AGE_S)
+    return "it is younger than 24 hours: its repository may live";
+  return "";
+}

@@ -5,6 +5,7 @@
 #define VERDICT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum verdict_kind {
   VERDICT_ATTACHMENT, /* to a guard VM: before the snapshot that it holds */
@@ -71,5 +72,17 @@ const char *verdict_kind_name (enum verdict_kind kind);
    else. */
 enum verdict verdict_of (const struct verdict_facts *facts,
                          const char **reason);
+
+/* An object of a repository that is lost. */
+struct verdict_adopt {
+  bool locked; /* also in preview */
+  bool used;   /* attached to a VM of somebody; started, protected */
+  bool age_known;
+  int64_t age_s; /* by the engine's dates and clock */
+};
+#define VERDICT_ADOPT_AGE_S (24 * 3600)
+
+/* Why it may not be removed, static text; "" when it may. */
+const char *verdict_adopt_reason (const struct verdict_adopt *facts);
 
 #endif /* VERDICT_H */

@@ -163,6 +163,32 @@ test_reports (void **state)
   }
 }
 
+/* Of a repository that is lost. */
+static void
+test_adopt (void **state)
+{
+  static const struct {
+    struct verdict_adopt facts;
+    const char *reason;
+  } rows[] = {
+    { { .age_known = true, .age_s = VERDICT_ADOPT_AGE_S }, "" },
+    { { .age_known = true, .age_s = VERDICT_ADOPT_AGE_S - 1 }, "younger" },
+    { { .age_known = true, .age_s = -5 }, "younger" },
+    { { .age_known = true, .age_s = INT64_MAX }, "" },
+    { { .age_s = INT64_MAX }, "not known" },
+    { { .locked = true, .age_known = true, .age_s = INT64_MAX }, "locked" },
+    { { .used = true, .age_known = true, .age_s = INT64_MAX }, "in use" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    const char *reason = verdict_adopt_reason (&rows[i].facts);
+
+    assert_non_null (strstr (reason, rows[i].reason));
+    assert_int_equal (reason[0] == '\0', rows[i].reason[0] == '\0');
+  }
+}
+
 int
 main (void)
 {
@@ -170,6 +196,7 @@ main (void)
     cmocka_unit_test (test_all),     cmocka_unit_test (test_snapshots),
     cmocka_unit_test (test_disks),   cmocka_unit_test (test_vms),
     cmocka_unit_test (test_helpers), cmocka_unit_test (test_reports),
+    cmocka_unit_test (test_adopt),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
