@@ -80,8 +80,8 @@ unit_cases ()
   case_run 2
 }
 
-# The e2e scripts with the programs of build directory $1, but those whose
-# names begin with lab or random when $3 is `short`.
+# The e2e scripts with the programs of build directory $1, but those of block
+# domains, and those whose names begin with lab or random when $3 is `short`.
 e2e_cases ()
 {
   BUILD=$TOP/$1
@@ -90,7 +90,7 @@ e2e_cases ()
     stem=${script##*/}
     stem=${stem%.sh}
     case $stem,${3:-} in
-      lib,* | lab*,short | random*,short) continue ;;
+      lib,* | block_* | lab*,short | random*,short) continue ;;
     esac
     case_add "$2/$stem" sh "$script"
   done

@@ -3,10 +3,10 @@
 # In a guest of the lab: a storage domain on a LUN with the flags that vdsm
 # uses (lib/vdsm/storage/lvm.py, blockSD.py), and volumes in it.
 #
-#   block_domain.sh make WWID SD VERSION
-#   block_domain.sh volume SD IMAGE VOLUME PARENT raw|cow MIB SLOT CAP VOLTYPE
-#   block_domain.sh meta SD IMAGE VOLUME PARENT raw|cow SLOT CAP VOLTYPE [KEY=VALUE]
-#   block_domain.sh lvm WWID ARGS...        any command on that LUN
+#   domain.sh make WWID SD VERSION
+#   domain.sh volume SD IMAGE VOLUME PARENT raw|cow MIB SLOT CAP VOLTYPE
+#   domain.sh meta SD IMAGE VOLUME PARENT raw|cow SLOT CAP VOLTYPE [KEY=VALUE]
+#   domain.sh lvm WWID ARGS...        any command on that LUN
 set -eu
 BLANK=00000000-0000-0000-0000-000000000000
 CONFIG='devices { preferred_names=["^/dev/mapper/"] ignore_suspended_devices=1
