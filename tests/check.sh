@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# All tests, or the groups that are named: unit e2e builds sanitize fuzz.
+# All tests but block, or the groups that are named: unit e2e block builds
+# sanitize fuzz.
 #
 # Does its own set-up (packages, autoreconf, configure, make).  Each program
 # of a group is one case.  Exit 77 of a case is a skip: an expected one stands
@@ -10,8 +11,8 @@
 #
 #   FUZZ_SECONDS   seconds for each fuzz target (60)
 #   ONLY           shell pattern of case names: run only these
-#   JOBS           cases side by side in e2e and fuzz (3 and 2): most of them
-#                  wait more than they compute
+#   JOBS           cases side by side in e2e, block and fuzz (3, 1 and 2): most
+#                  of e2e wait more than they compute, guests compute
 
 set -u
 . "$(dirname "$0")/setup.sh"
@@ -107,6 +108,20 @@ group_e2e ()
   main_build && e2e_cases build-check e2e
 }
 
+# Block storage domains on guests under emulation, whose image and state the
+# first case makes and the others find.
+group_block ()
+{
+  main_build || return
+  BUILD=$TOP/build-check
+  export BUILD
+  for script in tests/e2e/block_*.sh; do
+    stem=${script##*/}
+    case_add "block/${stem%.sh}" sh "$script"
+  done
+  case_run "${JOBS:-1}"
+}
+
 group_builds ()
 {
   build build-clang CC=clang --enable-werror && unit_cases build-clang clang
@@ -149,9 +164,9 @@ setup_packages || exit 2
 [ $# -gt 0 ] || set -- unit e2e builds sanitize fuzz
 for group; do
   case $group in
-    unit | e2e | builds | sanitize | fuzz) "group_$group" ;;
+    unit | e2e | block | builds | sanitize | fuzz) "group_$group" ;;
     *)
-      echo "check.sh: no group $group (unit e2e builds sanitize fuzz)" >&2
+      echo "check.sh: no group $group (unit e2e block builds sanitize fuzz)" >&2
       exit 2
       ;;
   esac

@@ -35,8 +35,10 @@ LUNS = {
     'lun2': ('35000c50015ea7102', 24 << 30),
     'lun3': ('35000c50015ea7103', 24 << 30),
 }
-BOOT_TIMEOUT = 180
-RESUME_TIMEOUT = 60
+BOOT_TIMEOUT = 300
+RESUME_TIMEOUT = 180
+# How much longer than on a host of the machine's own speed a command may take in a guest.
+SLOWNESS = 4
 ENVIRON = {'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/root', 'LVM_SUPPRESS_FD_WARNINGS': '1'}
 
 # Becomes the machine that it is told to be: entropy first, two guests have the same past.
@@ -106,6 +108,7 @@ LAB_FILES = (
     '/run/sudo', '/run/utmp', '/run/cryptsetup', '/dev/shm/multipath', '/run/vdsm/',
 )
 LAB_PROCESSES = ('/usr/lib/systemd/systemd-udevd', 'sleep 3600', '(udev-worker)')
+OWN = tuple(['file ' + name for name in LAB_FILES] + ['process ' + n for n in LAB_PROCESSES])
 
 
 VARIANTS = {
@@ -122,6 +125,46 @@ rm -f /etc/lvm/devices/system.devices
 IDTYPE=sys_serial IDNAME=none DEVNAME=/dev/vdz PVID=%s
 '   aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa >/etc/lvm/devices/system.devices
 echo $1 >/etc/lvm/variant
+"""
+
+
+# What device mapper does to an LV, whose name ends the one of its mapping.
+MAPPING = r"""
+import os, subprocess, sys
+verb, vol = sys.argv[1:3]
+def dm(*argv, **more):
+    return subprocess.run(('dmsetup',) + argv, check=True, capture_output=True, text=True, **more)
+(name,) = [line.split()[0] for line in dm('ls').stdout.splitlines()
+           if line.split()[0].endswith(vol.replace('-', '--'))]
+kept = '/run/lvm/table-' + vol
+if verb == 'error':
+    first, count = int(sys.argv[3]) // 512, int(sys.argv[4]) // 512
+    table = dm('table', name).stdout
+    with open(kept, 'w') as out:
+        out.write(table)
+    lines = []
+    for line in table.splitlines():
+        start, length, kind, device, where = line.split()
+        start, length, where = int(start), int(length), int(where)
+        low, high = max(first, start), min(first + count, start + length)
+        if low >= high:
+            lines.append(line)
+            continue
+        if start < low:
+            lines.append('%d %d linear %s %d' % (start, low - start, device, where))
+        lines.append('%d %d error' % (low, high - low))
+        if high < start + length:
+            lines.append('%d %d linear %s %d' % (high, start + length - high, device,
+                                                 where + high - start))
+    dm('reload', name, input='\n'.join(lines) + '\n')
+    dm('resume', name)
+elif verb == 'heal':
+    with open(kept) as source:
+        dm('reload', name, stdin=source)
+    dm('resume', name)
+    os.unlink(kept)
+else:
+    dm(verb, '--noflush', name) if verb == 'suspend' else dm(verb, name)
 """
 
 
@@ -277,7 +320,7 @@ class Guest(Host):
 
     # -- life -------------------------------------------------------------
 
-    def start(self, timeout=RESUME_TIMEOUT, state=None, identify=True):
+    def start(self, timeout=RESUME_TIMEOUT, state=None):
         """Go on from the saved state, or from another one, as this machine."""
         if self.pid():
             raise HostError('host %s runs already' % self.name)
@@ -286,8 +329,7 @@ class Guest(Host):
         try:
             resume(self.dir, timeout)
             self._plug(None)
-            if identify:
-                self.identify()
+            self.identify()
             deadline = time.monotonic() + timeout
             while not self._answers():
                 if not self.pid() or time.monotonic() > deadline:
@@ -393,6 +435,7 @@ class Guest(Host):
         """As Host.run; root's environment knows where LVM is."""
         if not self.pid():
             raise HostError('host %s is down' % self.name)
+        timeout *= SLOWNESS
         with Port(self.dir, timeout + 15) as port:
             reply = port.ask(
                 argv=list(argv),
@@ -468,6 +511,23 @@ class Guest(Host):
             raise HostError('no variant %s of LVM; there are: %s' % (variant, ' '.join(VARIANTS)))
         self.run(['sh', '-ec', SET_VARIANT, 'sh', variant, VARIANTS[variant]])
 
+    def lv_error(self, vol, offset, length):
+        """From now on these bytes of a mapped LV can not be read or written."""
+        self._mapping('error', vol, str(offset), str(length))
+
+    def lv_heal(self, vol):
+        self._mapping('heal', vol)
+
+    def lv_suspend(self, vol):
+        """From now on its requests wait."""
+        self._mapping('suspend', vol)
+
+    def lv_resume(self, vol):
+        self._mapping('resume', vol)
+
+    def _mapping(self, verb, vol, *args):
+        self.run(['python3', '-c', MAPPING, verb, vol, *args])
+
     def processes(self):
         """-> {pid inside: (None, command line)}"""
         text = self.run(['ps', '-e', '-ww', '-o', 'pid=,args=']).stdout
@@ -480,24 +540,22 @@ class Guest(Host):
         )
 
     def survey(self):
-        """-> sorted lines `process ...` and `file ...`: what is there beyond the lab's own and the
-        baseline."""
-        if not self.pid():
-            return []
-        known = self.known()
-        lines = [
-            line
-            for line in self.survey_all()
-            if line not in known
-            and not line.startswith(tuple('file ' + name for name in LAB_FILES))
-            and not line.startswith(tuple('process ' + name for name in LAB_PROCESSES))
-        ]
-        return sorted(line for line in lines if not line.startswith('dm '))
+        return self.look()[0]
 
-    def mappings(self):
-        """-> names of the mapped LVs, with ` suspended` after those that are."""
-        return [line[3:] for line in self.survey_all()
-                if line.startswith('dm ') and '--' in line]
+    def look(self):
+        """-> (sorted lines `process ...` and `file ...` beyond the lab's own and the baseline;
+        names of the mapped LVs, with ` suspended` after those that are)."""
+        if not self.pid():
+            return [], []
+        known = self.known()
+        lines, mapped = [], []
+        for line in self.survey_all():
+            if line.startswith('dm '):
+                if '--' in line:
+                    mapped.append(line[3:])
+            elif line not in known and not line.startswith(OWN):
+                lines.append(line)
+        return lines, mapped
 
     def known(self):
         try:

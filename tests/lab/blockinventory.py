@@ -12,10 +12,10 @@ and addresses are not.
 
 import concurrent.futures
 import fcntl
-import glob
 import hashlib
 import os
 import pickle
+import tempfile
 
 import blockguest
 from blockgroup import EXTENT, Group
@@ -80,13 +80,13 @@ class BlockBuilder(Builder):
             qcow_version='qcow2_v3' if self.storage.domains[sd].version >= 4 else 'qcow2_v2')
 
     def scribble(self, disk, seed, count=12):
-        """The leaf is taken out, changed by QEMU and put back."""
-        group = self.storage.groups[disk['domain']]
-        path = os.path.join(self.scratch, 'leaf-%d' % seed)
-        group.copy_out(disk['image_id'], path)
-        self.scribble_file(path, disk, seed, count)
-        group.copy_in(disk['image_id'], path)
-        os.unlink(path)
+        """The chain is taken out, its leaf changed by QEMU and put back."""
+        sd, img, leaf = disk['domain'], disk['id'], disk['image_id']
+        with tempfile.TemporaryDirectory(dir=self.scratch) as work:
+            for vol in self.storage.chain(sd, img, leaf):
+                self.storage.layer_file(sd, img, vol, work)
+            self.scribble_file(os.path.join(work, leaf), disk, seed, count)
+            self.storage.groups[sd].copy_in(leaf, os.path.join(work, leaf))
 
 
 # -- the machines ---------------------------------------------------------
@@ -146,10 +146,9 @@ def key(image, vm_set):
     """Of everything that a kept lab depends on."""
     here = os.path.dirname(os.path.abspath(__file__))
     found = hashlib.sha256((vm_set + blockguest.machine_key(image)).encode())
-    for pattern in ('block*.py', 'inventory.py', 'storage*.py', 'volumes.py', 'engine/state.py'):
-        for path in sorted(glob.glob(os.path.join(here, pattern))):
-            with open(path, 'rb') as source:
-                found.update(source.read())
+    for name in ('blockinventory.py', 'blockgroup.py', 'engine/state.py'):
+        with open(os.path.join(here, name), 'rb') as source:
+            found.update(source.read())
     return found.hexdigest()
 
 

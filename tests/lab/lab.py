@@ -14,7 +14,8 @@
                            link-up drop reset drop-after BYTES drop-after-in BYTES
                            reset-after BYTES heal fill DIRECTORY [LEAVE]
                            unfill DIRECTORY unmount MOUNT mount MOUNT; of a guest: lvm
-                           plain|el7|el8
+                           plain|el7|el8 lv-error VOLUME OFFSET LENGTH lv-heal VOLUME
+                           lv-suspend VOLUME lv-resume VOLUME
     lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
@@ -202,12 +203,13 @@ ssh: {
 
 
 def make_guests(lab_dir, bridge, number, count):
-    if not count:
-        return []
-    blockguest.make_luns(lab_dir + '/luns')
     return [
         blockguest.Guest.create(
-            lab_dir, 'b%d' % (index + 1), bridge, '10.99.%d.%d' % (number, 21 + index), 24
+            lab_dir,
+            'b%d' % (index + 1),
+            bridge,
+            '10.99.%d.%d' % (number, 21 + index),
+            24,
         )
         for index in range(count)
     ]
@@ -279,6 +281,8 @@ def up(options):
             )
             for index in range(options.hosts)
         ]
+        if options.guests:
+            blockguest.make_luns(lab_dir + '/luns')
         machines += make_guests(lab_dir, bridge, number, options.guests)
         if options.bare:
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -412,9 +416,11 @@ def leftovers(lab_dir):
     expected = ctl.ask(lab_dir, 'expected') if engine else {}
     lines = []
     for host in Host.load_all(lab_dir):
-        lines += ['%s: %s' % (host.name, line) for line in host.survey()]
-        if host.pid() and host.name in expected:
-            found, wanted = set(host.mappings()), set(expected[host.name])
+        guest = isinstance(host, blockguest.Guest)
+        found, mapped = host.look() if guest else (host.survey(), [])
+        lines += ['%s: %s' % (host.name, line) for line in found]
+        if guest and host.pid() and engine:
+            found, wanted = set(mapped), set(expected.get(host.name, []))
             lines += ['%s: mapping %s' % (host.name, name) for name in sorted(found - wanted)]
             lines += ['%s: lost mapping %s' % (host.name, name) for name in sorted(wanted - found)]
     if not engine:
@@ -456,6 +462,10 @@ VERBS = {
     'unmount': (str,),
     'mount': (str,),
     'lvm': (str,),
+    'lv-error': (str, int, int),
+    'lv-heal': (str,),
+    'lv-suspend': (str,),
+    'lv-resume': (str,),
 }
 
 

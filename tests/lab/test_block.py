@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's block domains hold what they promise: test_block.py [DIR [CASE...]].
+
+Real LVM on shared LUNs, prepared and torn down as vdsm does; the hazards of a SAN happen; the
+engine's storage actions do what the rows say; nothing stays.  DIR: use the lab that is up there."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import uuid
+import xml.etree.ElementTree as xml
+
+import ctl
+from hosts import Host
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+API = os.path.join(HERE, '../e2e/api.py')
+MIB = 1 << 20
+EXTENT = 128 * MIB
+WAIT_S = 120
+LAB = None
+REAL = '/usr/lib/lab/real/lvm'
+
+
+def lab(*args, status=0):
+    done = subprocess.run(['sh', HERE + '/lab.sh', *args], capture_output=True, text=True,
+                          timeout=700)
+    if done.returncode != status:
+        raise AssertionError('lab %s: %d: %s' % (args, done.returncode, done.stdout + done.stderr))
+    return done.stdout
+
+
+def until(test, what):
+    end = time.monotonic() + WAIT_S
+    while not (found := test()):
+        if time.monotonic() > end:
+            raise AssertionError('not reached in %d s: %s' % (WAIT_S, what))
+        time.sleep(0.2)
+    return found
+
+
+class Block(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.env = {}
+        with open(LAB + '/env') as source:
+            for line in source:
+                key, _, value = line.rstrip('\n').partition('=')
+                cls.env[key] = value.strip("'")
+        cls.one, cls.two = Host.load(LAB, 'b1'), Host.load(LAB, 'b2')
+        rows = cls.rows()
+        cls.sd = next(d['id'] for d in rows['storagedomains'] if d['name'] == 'block_one')
+        cls.devices = ','.join('/dev/mapper/' + unit.get('id') for unit in cls.api(
+            'GET', '/storagedomains/' + cls.sd).iter('logical_unit'))
+
+    def tearDown(self):
+        """Each case puts back what it changed."""
+        self.assertEqual(lab('residue', LAB), '')
+
+    @staticmethod
+    def rows():
+        return ctl.ask(LAB, 'inventory')
+
+    @classmethod
+    def api(cls, method, path, body=None, refused=None):
+        done = subprocess.run(['python3', API, method, path] + ([body] if body else []),
+                              capture_output=True, text=True, timeout=90,
+                              env=dict(os.environ, **cls.env))
+        if refused:
+            assert done.returncode and refused in done.stderr, done.stdout + done.stderr
+            return None
+        assert done.returncode == 0, done.stderr
+        return xml.fromstring(done.stdout)
+
+    def disk(self, vm, number=1):
+        return next(d for d in self.rows()['disks'] if d['alias'] == '%s_Disk%d' % (vm, number))
+
+    def lvm(self, host, *args, status=0, binary=REAL):
+        done = host.run([binary, args[0], '--devices', self.devices, *args[1:]], check=False)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def lv_size(self, vol):
+        return int(self.lvm(self.one, 'lvs', '--noheadings', '--units', 'b', '--nosuffix', '-o',
+                            'lv_size', self.sd + '/' + vol))
+
+    def node(self, vol):
+        return '/dev/%s/%s' % (self.sd, vol)
+
+    def there(self, host, path):
+        return host.run(['test', '-e', path], check=False).returncode == 0
+
+    def add_disk(self, fmt, size, more=''):
+        """-> the row of a new disk that belongs to no VM."""
+        alias = 'new-' + uuid.uuid4().hex[:8]
+        ident = self.api('POST', '/disks', (
+            '<disk><alias>%s</alias><format>%s</format><sparse>%s</sparse>'
+            '<provisioned_size>%d</provisioned_size>%s<storage_domains><storage_domain id="%s"/>'
+            '</storage_domains></disk>') % (alias, fmt, 'true' if fmt == 'cow' else 'false', size,
+                                            more, self.sd)).get('id')
+        until(lambda: self.api('GET', '/disks/' + ident).findtext('status') == 'ok', 'disk ok')
+        return next(d for d in self.rows()['disks'] if d['id'] == ident)
+
+    def remove_disk(self, row):
+        self.api('DELETE', '/disks/' + row['id'])
+        until(lambda: all(d['id'] != row['id'] for d in self.rows()['disks']), 'disk removed')
+
+    # -- what is there ----------------------------------------------------
+
+    def test_layout(self):
+        """Special LVs everywhere, master on the SPM; a running VM's chain on its host."""
+        for host, master in ((self.one, True), (self.two, False)):
+            for name in ('metadata', 'ids', 'inbox', 'outbox', 'leases', 'xleases'):
+                self.assertTrue(self.there(host, self.node(name)), name)
+            self.assertEqual(self.there(host, self.node('master')), master)
+        tags = self.lvm(self.two, 'vgs', '--noheadings', '-o', 'vg_tags', self.sd)
+        self.assertIn('RHAT_storage_domain', tags)
+        self.assertIn('MDT_VERSION=5', tags)
+        vol = self.disk('blk-cow')['image_id']
+        img = self.disk('blk-cow')['id']
+        self.assertTrue(self.there(self.one, '/run/vdsm/storage/%s/%s/%s' % (self.sd, img, vol)))
+        self.assertFalse(self.there(self.two, self.node(vol)))
+        owner = self.one.run(['stat', '-L', '-c', '%U:%G %a', self.node(vol)]).stdout.strip()
+        self.assertEqual(owner, 'vdsm:qemu 660')
+        off = self.disk('blk-off')['image_id']
+        self.assertFalse(self.there(self.one, self.node(off)) or
+                         self.there(self.two, self.node(off)))
+        slot = re.search(r'MD_(\d+)', self.lvm(self.two, 'lvs', '-o', 'lv_tags',
+                                               self.sd + '/' + vol)).group(1)
+        text = self.two.run(['dd', 'if=' + self.node('metadata'), 'iflag=direct', 'bs=512',
+                             'count=1', 'skip=%d' % (2048 + int(slot) * 16)]).stdout
+        self.assertIn('CAP=%d\n' % ((1 << 30) + 4096), text)
+
+    def test_variants(self):
+        """A plain command sees the domain or not; the ways around work."""
+        listing = ['-o', 'vg_name', '--noheadings', self.sd]
+        wrapper = '/usr/sbin/lvm'
+        self.lvm(self.two, 'vgs', *listing, binary=wrapper)
+        for variant in ('el7', 'el8'):
+            self.two.lvm(variant)
+            done = self.two.run([wrapper, 'vgs', *listing], check=False)
+            self.assertEqual(done.returncode, 5, variant)
+            self.assertIn('not found', done.stderr)
+            self.lvm(self.two, 'vgs', *listing, binary=wrapper,
+                     status=3 if variant == 'el7' else 0)
+        self.two.lvm('el7')
+        accept = '|'.join('^%s$' % d for d in self.devices.split(','))
+        config = 'devices { filter=["a#%s#","r|.*|"] } global { locking_type=4 }' % accept
+        done = self.two.run([wrapper, 'vgs', '--config', config, *listing])
+        self.assertIn(self.sd, done.stdout)
+        self.assertIn('2.02', self.two.run([wrapper, 'version']).stdout)
+        self.assertIn('locking_type=4', self.two.run(['cat', '/run/lvm/asked']).stdout)
+        self.two.lvm('plain')
+        self.two.run([wrapper, 'vgs', *listing])
+
+    # -- hazards ----------------------------------------------------------
+
+    def test_stale_size(self):
+        """An LV that the SPM extends stays short elsewhere until it is refreshed."""
+        row = self.disk('blk-off')
+        vol = row['image_id']
+        ctl.ask(LAB, 'prepare', 'b2', 'blk-off', 'blk-off_Disk1')
+        before = self.lv_size(vol)
+        after = ctl.ask(LAB, 'extend-lv', 'blk-off', 'blk-off_Disk1', before + 1)
+        self.assertEqual(after, before + EXTENT)
+
+        def seen():
+            return int(self.two.run(['blockdev', '--getsize64', self.node(vol)]).stdout)
+
+        self.assertEqual(seen(), before)
+        self.lvm(self.two, 'lvchange', '--available', 'y', self.sd + '/' + vol)
+        self.assertEqual(seen(), before)
+        self.lvm(self.two, 'lvchange', '--refresh', self.sd + '/' + vol)
+        self.assertEqual(seen(), after)
+        ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk1')
+
+    def test_stale_cache_and_in_use(self):
+        """While somebody holds a device open what was read stays, whatever the other host writes;
+        and it can not be deactivated."""
+        vol = self.disk('blk-off', 2)['image_id']
+        for host in ('b1', 'b2'):
+            ctl.ask(LAB, 'prepare', host, 'blk-off', 'blk-off_Disk2')
+        node = self.node(vol)
+        self.two.run(['sh', '-c', 'sleep 300 <%s >/dev/null 2>&1 & echo $! >/run/lvm/holder' % node])
+        read = 'dd if=%s bs=4096 count=1 skip=5 %s 2>/dev/null | md5sum'
+        old = self.two.run(['sh', '-c', read % (node, '')]).stdout
+        self.one.run(['sh', '-c', 'head -c 4096 /dev/urandom | dd of=%s bs=4096 seek=5 '
+                      'oflag=direct conv=notrunc iflag=fullblock' % node])
+        self.assertEqual(self.two.run(['sh', '-c', read % (node, '')]).stdout, old)
+        self.assertNotEqual(self.two.run(['sh', '-c', read % (node, 'iflag=direct')]).stdout, old)
+        said = self.lvm(self.two, 'lvchange', '--available', 'n', self.sd + '/' + vol, status=5)
+        self.assertIn('in use', said)
+        self.two.run(['sh', '-c', 'kill $(cat /run/lvm/holder)'])
+        for host in ('b1', 'b2'):
+            ctl.ask(LAB, 'teardown', host, 'blk-off', 'blk-off_Disk2')
+
+    def test_removed_under_us(self):
+        """The SPM removes what another host has mapped: that host reads the next disk there."""
+        row = self.add_disk('raw', MIB)
+        self.assertEqual(row['provisioned_size'], EXTENT)
+        vol = row['image_id']
+        self.lvm(self.two, 'lvchange', '--available', 'y', self.sd + '/' + vol)
+        read = ['dd', 'if=' + self.node(vol), 'bs=4096', 'skip=1', 'count=1', 'iflag=direct']
+        self.assertIn('FOREIGN BYTES! ' + vol, self.two.run(read).stdout)
+        self.remove_disk(row)
+        other = self.add_disk('raw', MIB)
+        self.assertIn('FOREIGN BYTES! ' + other['image_id'], self.two.run(read).stdout)
+        self.assertIn('Failed to find logical volume', self.lvm(
+            self.two, 'lvchange', '--available', 'n', self.sd + '/' + vol, status=5))
+        name = next(n for n in self.two.look()[1] if n.endswith(vol.replace('-', '--')))
+        self.assertIn('b2: mapping ' + name, lab('residue', LAB, status=1))
+        self.two.run(['dmsetup', 'remove', name])
+        self.remove_disk(other)
+
+    def test_device_faults(self):
+        """Errors at exact bytes; requests that wait."""
+        vol = self.disk('blk-off', 2)['image_id']
+        ctl.ask(LAB, 'prepare', 'b2', 'blk-off', 'blk-off_Disk2')
+        read = 'dd if=%s of=/dev/null bs=4096 count=1 iflag=direct skip=%%d' % self.node(vol)
+        lab('host', LAB, 'b2', 'lv-error', vol, str(16 * MIB), '4096')
+        for skip, status in ((4095, 0), (4096, 1), (4097, 0)):
+            done = self.two.run(['sh', '-c', read % skip], check=False)
+            self.assertEqual(done.returncode, status, done.stderr)
+        lab('host', LAB, 'b2', 'lv-heal', vol)
+        self.two.run(['sh', '-c', read % 4096])
+        lab('host', LAB, 'b2', 'lv-suspend', vol)
+        self.two.run(['sh', '-c', '{ %s; echo $? >/run/lvm/done; } >/dev/null 2>&1 &' % (read % 0)])
+        time.sleep(2)
+        self.assertFalse(self.there(self.two, '/run/lvm/done'))
+        lab('host', LAB, 'b2', 'lv-resume', vol)
+        until(lambda: self.there(self.two, '/run/lvm/done'), 'the read ends')
+        ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
+
+    # -- the engine -------------------------------------------------------
+
+    def test_refusals_and_sizes(self):
+        body = ('<disk><alias>x</alias><format>raw</format><sparse>true</sparse><provisioned_size>'
+                '1048576</provisioned_size><storage_domains><storage_domain id="%s"/>'
+                '</storage_domains></disk>') % self.sd
+        self.api('POST', '/disks', body, refused='400')
+        row = self.add_disk('cow', 1 << 30, '<initial_size>%d</initial_size>' % (200 * MIB))
+        self.assertEqual(self.lv_size(row['image_id']), 2 * EXTENT)
+        self.assertFalse(self.there(self.one, self.node(row['image_id'])))
+        self.remove_disk(row)
+
+    def transfer(self, row):
+        host = next(h['id'] for h in self.rows()['hosts'] if h['name'] == 'b2')
+        path = '/imagetransfers/' + self.api('POST', '/imagetransfers', (
+            '<image_transfer><disk id="%s"/><direction>upload</direction><host id="%s"/>'
+            '<inactivity_timeout>0</inactivity_timeout></image_transfer>') % (row['id'], host)
+        ).get('id')
+        until(lambda: self.api('GET', path).findtext('phase') == 'transferring', 'transferring')
+        return path
+
+    def legality(self, vol):
+        slot = re.search(r'MD_(\d+)', self.lvm(self.one, 'lvs', '-o', 'lv_tags',
+                                               self.sd + '/' + vol)).group(1)
+        text = self.one.run(['dd', 'if=' + self.node('metadata'), 'iflag=direct', 'bs=512',
+                             'count=1', 'skip=%d' % (2048 + int(slot) * 16)]).stdout
+        return re.search(r'LEGALITY=(\w+)', text).group(1)
+
+    def test_transfer(self):
+        """A hold: ILLEGAL and active on its host; finalized, LEGAL and not; cancelled, gone."""
+        row = self.add_disk('cow', 64 * MIB)
+        vol = row['image_id']
+        path = self.transfer(row)
+        self.assertEqual(self.legality(vol), 'ILLEGAL')
+        self.assertTrue(self.there(self.two, self.node(vol)))
+        self.api('POST', path + '/finalize', '<action/>')
+        until(lambda: self.api('GET', path).findtext('phase') == 'finished_success', 'finished')
+        self.assertEqual(self.legality(vol), 'LEGAL')
+        self.assertFalse(self.there(self.two, self.node(vol)))
+        path = self.transfer(row)
+        self.api('POST', path + '/cancel', '<action/>')
+        until(lambda: all(d['id'] != row['id'] for d in self.rows()['disks']), 'disk gone')
+
+    def test_live_snapshot(self):
+        """The oracle is what QEMU in the guest reads of the frozen chain; then the live merge."""
+        disk = self.disk('blk-thin')
+        host = next(h['name'] for h in self.rows()['hosts'] for v in self.rows()['vms']
+                    if v['name'] == 'blk-thin' and v['host'] == h['id'])
+        ctl.ask(LAB, 'add-snapshot', 'blk-thin', 'live')
+        chain = ctl.ask(LAB, 'chain', 'blk-thin', 'blk-thin_Disk1')
+        self.assertEqual(len(chain), 3)
+        with open(ctl.ask(LAB, 'oracle', 'blk-thin', 'live', 'blk-thin_Disk1'), 'rb') as source:
+            oracle = hashlib.file_digest(source, 'sha256').hexdigest()
+        frozen = '/rhev/data-center/mnt/blockSD/%s/images/%s/%s' % (self.sd, disk['id'], chain[1])
+        guest = Host.load(LAB, host)
+        found = guest.run(['sh', '-c', 'qemu-img convert -U -f qcow2 -O raw %s /tmp/frozen && '
+                           'sha256sum /tmp/frozen; rm -f /tmp/frozen' % frozen], timeout=180)
+        self.assertEqual(found.stdout.split()[0], oracle)
+        self.assertEqual(lab('residue', LAB, status=1).count('\n'), 1)
+        ctl.ask(LAB, 'remove-snapshot', 'blk-thin', 'live')
+        self.assertEqual(ctl.ask(LAB, 'chain', 'blk-thin', 'blk-thin_Disk1'), chain[1:])
+
+    def test_cold_merge(self):
+        before = self.disk('blk-old')
+        ctl.ask(LAB, 'add-snapshot', 'blk-old', 'cold')
+        self.assertEqual(len(ctl.ask(LAB, 'chain', 'blk-old', 'blk-old_Disk1')), 2)
+        ctl.ask(LAB, 'remove-snapshot', 'blk-old', 'cold')
+        self.assertEqual(self.disk('blk-old')['image_id'], before['image_id'])
+
+    def test_start_and_stop(self):
+        """A VM on the host that is asked for; a power loss of that host; back again."""
+        ctl.ask(LAB, 'vm-start', 'blk-snaps', 'b2')
+        vol = self.disk('blk-snaps')['image_id']
+        self.assertTrue(self.there(self.two, self.node(vol)))
+        ctl.ask(LAB, 'vm-stop', 'blk-snaps')
+        self.assertFalse(self.there(self.two, self.node(vol)))
+
+    def test_zz_power_loss(self):
+        """The last case: VMs of that host end with it."""
+        boot = self.two.run(['cat', '/proc/sys/kernel/random/boot_id']).stdout
+        lab('host', LAB, 'b2', 'kill')
+        lab('host', LAB, 'b2', 'start')
+        self.assertNotEqual(self.two.run(['cat', '/proc/sys/kernel/random/boot_id']).stdout, boot)
+        until(lambda: self.there(self.two, self.node('metadata')), 'the domain is connected')
+        until(lambda: next(h['status'] for h in self.rows()['hosts'] if h['name'] == 'b2') == 'up',
+              'up')
+        until(lambda: all(v['status'] != 'unknown' for v in self.rows()['vms']), 'VMs known')
+
+
+def main(argv):
+    global LAB
+    with tempfile.TemporaryDirectory() as work:
+        LAB = argv[0] if argv else os.path.join(work, 'lab')
+        try:
+            if not argv:
+                begin = time.monotonic()
+                print(lab('up', LAB, '--hosts', '0', '--guests', '2'), end='', flush=True)
+                print('first up took %.0f s' % (time.monotonic() - begin), flush=True)
+            load = unittest.defaultTestLoader
+            suite = load.loadTestsFromTestCase(Block)
+            if argv[1:]:
+                suite = load.loadTestsFromNames(argv[1:], Block)
+            good = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+        finally:
+            if not argv:
+                lab('down', LAB)
+        if not argv:
+            left = subprocess.run(['pgrep', '-f', work], capture_output=True, text=True).stdout
+            if left or os.path.exists(LAB):
+                print('FAIL: left behind: %s' % left)
+                good = False
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
