@@ -247,6 +247,20 @@ domain_list (struct engine *engine, struct domain_list **list, struct fault *f)
   return 0;
 }
 
+int
+domain_status (struct engine *engine, const struct domain *domain,
+               char status[static 32], struct fault *f)
+{
+  CLEANUP (doc_free) struct doc *doc = NULL;
+
+  if (call_get_at (engine, "datacenters/%/storagedomains/%", domain->center_id,
+                   domain->id, &doc, f)
+      < 0)
+    return -1;
+  doc_word (doc_root (doc), "status", status, 32);
+  return 0;
+}
+
 void
 domain_list_free (struct domain_list *list)
 {

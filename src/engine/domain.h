@@ -61,6 +61,10 @@ int domain_list (struct engine *engine, struct domain_list **list,
 void domain_list_free (struct domain_list *list);
 CLEANUP_DEFINE (domain_list_free, struct domain_list);
 
+/* The status that DOMAIN has now in its data center. */
+int domain_status (struct engine *engine, const struct domain *domain,
+                   char status[static 32], struct fault *f);
+
 bool domain_is_block (const struct domain *domain);
 bool domain_is_file (const struct domain *domain);
 bool domain_is_active (const struct domain *domain);

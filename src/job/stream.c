@@ -11,13 +11,17 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/stamp.h"
+#include "base/xmem.h"
+#include "engine/host.h"
 #include "host/remote.h"
+#include "job/identity.h"
 #include "job/observer.h"
 #include "job/phase.h"
 #include "job/quota.h"
 #include "job/reap.h"
 #include "job/site.h"
 #include "job/stream.h"
+#include "job/watch.h"
 #include "repo/writer.h"
 #include "wire/msg.h"
 
@@ -26,6 +30,7 @@
 #define DEPTH 2         /* ranges under way on a lane */
 #define REOPEN_MAX 3    /* broken connections of a lane and disk */
 #define REOPEN_MS 1000  /* before the first; doubled each time */
+#define MOVES_MAX 3     /* to other hosts, for one disk */
 #define PROGRESS_MS 200 /* between two reports */
 
 struct range {
@@ -42,8 +47,12 @@ struct shared {
   uint64_t next;
   uint32_t last_id;
   uint64_t reported_ms;
-  bool stop; /* a lane has failed */
+  bool stop;  /* a lane has failed */
+  bool leave; /* the host, as the watch said */
   struct fault fault;
+  /* Of lanes that have ended; a range is begun when none is left here. */
+  struct range left[STREAM_LANES_MAX * DEPTH];
+  unsigned left_count;
 };
 
 struct worker {
@@ -75,6 +84,10 @@ range_take (struct shared *sh, struct range *r)
 
   if (sh->stop)
     return false;
+  if (sh->left_count > 0) {
+    *r = sh->left[--sh->left_count];
+    return true;
+  }
   while (sh->next < s->virtual_size && span_is_empty (s, sh->next))
     sh->next += MSG_SPAN - sh->next % MSG_SPAN;
   if (sh->next >= s->virtual_size)
@@ -241,6 +254,7 @@ lane_prepare (struct worker *w, struct fault *f)
 {
   struct stream *s = w->shared->stream;
   struct msg_opened opened = { .layer_count = 0 };
+  char words[IDENTITY_WORDS_MAX];
   int rc;
 
   w->wire_seen = 0;
@@ -248,10 +262,13 @@ lane_prepare (struct worker *w, struct fault *f)
       && site_lane_open (s->site, s->host, w->lane, f) < 0)
     return -1;
   rc = reap_open_read (s->site, w->lane, s->vm_id, s->open, &opened, f);
-  if (rc == 0 && strcmp (opened.identity, s->identity) != 0)
+  if (rc == 0 && strcmp (opened.identity, s->identity) != 0) {
+    identity_differs (s->identity, opened.identity, words);
     rc = fault_set (f, FAULT_BUSY, 0,
                     "the layers are not those of the first look any more: "
-                    "something was merged or moved meanwhile");
+                    "something was merged or moved meanwhile (%s)",
+                    words);
+  }
   msg_opened_reset (&opened);
   return rc;
 }
@@ -281,6 +298,18 @@ lane_reopen (struct worker *w, struct fault *f)
   return -1;
 }
 
+/* The ranges of a lane that has ended are for others. */
+static void
+leave_ranges (struct worker *w)
+{
+  SCOPED_LOCK (&w->shared->lock);
+
+  for (unsigned i = 0; i < DEPTH; i++) {
+    if (w->ranges[i].length != 0)
+      w->shared->left[w->shared->left_count++] = w->ranges[i];
+  }
+}
+
 static void *
 worker_main (void *opaque)
 {
@@ -305,9 +334,10 @@ worker_main (void *opaque)
       SCOPED_LOCK (&sh->lock);
       fault_copy (&sh->fault, &f);
       sh->stop = true;
-      return NULL;
+      break;
     }
   }
+  leave_ranges (w);
   return NULL;
 }
 
@@ -328,17 +358,29 @@ lanes_wanted (const struct stream *s)
   return ranges < s->lane_count ? (unsigned)ranges : s->lane_count;
 }
 
-int
-stream_run (struct stream *s, struct fault *f)
+/* watch_fn */
+static void
+on_watch (const struct fault *why, void *opaque)
 {
-  struct shared sh = { .stream = s, .lock = PTHREAD_MUTEX_INITIALIZER };
+  struct shared *sh = opaque;
+  SCOPED_LOCK (&sh->lock);
+
+  fault_copy (&sh->fault, why);
+  sh->leave = sh->fault.code == FAULT_NET;
+  sh->stop = true;
+}
+
+static void
+run_lanes (struct shared *sh)
+{
+  struct stream *s = sh->stream;
   struct worker workers[STREAM_LANES_MAX] = { 0 };
   unsigned count = lanes_wanted (s);
+  struct watch *watch = watch_begin (s->site, s->host, s->domain,
+                                     s->progress->vm_name, on_watch, sh);
 
-  s->progress->phase = phase_name (PHASE_STREAM);
-  s->progress->bytes_total = s->map->data_bytes;
   for (unsigned i = 0; i < count; i++) {
-    workers[i].shared = &sh;
+    workers[i].shared = sh;
     workers[i].lane = &s->lanes[i];
     workers[i].index = i;
     start (&workers[i]);
@@ -347,9 +389,66 @@ stream_run (struct stream *s, struct fault *f)
     if (workers[i].started)
       pthread_join (workers[i].thread, NULL);
   }
-  pthread_mutex_destroy (&sh.lock);
-  if (sh.fault.code != FAULT_NONE)
-    return fault_copy (f, &sh.fault);
+  watch_end (watch);
+}
+
+/* Is the disk done?  The watch may have spoken after the last block. */
+static bool
+is_done (const struct shared *sh)
+{
+  const struct stream *s = sh->stream;
+  uint64_t next = sh->next;
+
+  while (next < s->virtual_size && span_is_empty (s, next))
+    next += MSG_SPAN - next % MSG_SPAN;
+  return sh->left_count == 0 && next >= s->virtual_size;
+}
+
+/* Open the layers on another host.  -1: with the fault for which this one is
+   left, when that is not the host's, or with why none is better. */
+static int
+move (struct shared *sh, struct fault *f)
+{
+  struct stream *s = sh->stream;
+  struct worker w = { .shared = sh, .lane = &s->lanes[0] };
+  struct fault why = sh->fault;
+
+  if (!sh->leave
+      && (why.code != FAULT_NET
+          || watch_look (s->site, s->host, s->domain, &sh->fault) == 0
+          || sh->fault.code != FAULT_NET))
+    return fault_copy (f, &why);
+  for (unsigned i = 0; i < s->lane_count; i++)
+    site_lane_drop (s->site, &s->lanes[i]);
+  if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, f) < 0)
+    return fault_prefix (f, "%.300s", why.text);
+  log_warn ("disk %s: %s; going on from host %s", s->progress->alias, why.text,
+            s->host->name);
+  fault_reset (&sh->fault);
+  sh->stop = false;
+  sh->leave = false;
+  return lane_prepare (&w, f);
+}
+
+int
+stream_run (struct stream *s, struct fault *f)
+{
+  CLEANUP_FREE struct shared *sh = xcalloc (1, sizeof *sh);
+  int rc = 0;
+
+  sh->stream = s;
+  pthread_mutex_init (&sh->lock, NULL);
+  s->progress->phase = phase_name (PHASE_STREAM);
+  s->progress->bytes_total = s->map->data_bytes;
+  for (unsigned moves = 0; rc == 0; moves++) {
+    run_lanes (sh);
+    if (sh->fault.code == FAULT_NONE || (sh->leave && is_done (sh)))
+      break;
+    rc = moves < MOVES_MAX ? move (sh, f) : fault_copy (f, &sh->fault);
+  }
+  pthread_mutex_destroy (&sh->lock);
+  if (rc < 0)
+    return -1;
   if (s->observer->progress != NULL)
     s->observer->progress (s->observer->opaque, s->progress);
   return 0;

@@ -8,7 +8,8 @@
    their place and were checked against their digests.  A lane whose
    connection breaks is opened again a few times, must show the same identity
    as at t0, and asks again for its ranges; blocks that had arrived before are
-   not written twice. */
+   not written twice.  When the engine says that the host is not up any more,
+   all go on from another host, with the same identity. */
 #ifndef STREAM_H
 #define STREAM_H
 
@@ -17,6 +18,7 @@
 
 #define STREAM_LANES_MAX 16
 
+struct domain;
 struct fault;
 struct host;
 struct msg_open_read;
@@ -30,7 +32,8 @@ struct writer;
 
 struct stream {
   struct site *site;
-  const struct host *host;
+  const struct host *host;          /* may be another one afterwards */
+  const struct domain *domain;      /* both are watched */
   const char *vm_id;                /* whose disk it is, for the journal */
   const struct msg_open_read *open; /* what each lane opens */
   const char *identity;             /* of t0 */

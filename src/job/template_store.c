@@ -17,6 +17,7 @@
 #include "engine/login.h"
 #include "engine/vm.h"
 #include "host/remote.h"
+#include "job/identity.h"
 #include "job/layers.h"
 #include "job/observer.h"
 #include "job/phase.h"
@@ -275,15 +276,18 @@ static int
 check_again (const struct work *w, struct fault *f)
 {
   CLEANUP_FREE char *now = NULL;
+  char words[IDENTITY_WORDS_MAX];
 
   enter (w, PHASE_T1);
   if (remote_identify (w->t->lanes[0].remote, &now, f) < 0)
     return -1;
   if (strcmp (now, w->opened.identity) == 0)
     return 0;
+  identity_differs (w->opened.identity, now, words);
   return fault_set (f, FAULT_BUSY, 0,
-                    "its template was changed while it was read: what was "
-                    "read is discarded, try again");
+                    "its template was changed while it was read (%s): what was "
+                    "read is discarded, try again",
+                    words);
 }
 
 static int
@@ -300,6 +304,7 @@ read_volume (const struct work *w, struct draft *draft, struct fault *f)
   struct stream stream = {
     .site = t->site,
     .host = t->host,
+    .domain = t->disk->domain,
     .vm_id = t->vm->id,
     .open = &w->open,
     .identity = w->opened.identity,

@@ -36,6 +36,7 @@
 #include "host/remote.h"
 #include "job/base.h"
 #include "job/guard.h"
+#include "job/identity.h"
 #include "job/layers.h"
 #include "job/observer.h"
 #include "job/phase.h"
@@ -64,6 +65,8 @@ struct choice {
 struct vmjob {
   struct site *site;
   const struct plan_vm *plan;
+  const struct host *host; /* where the disks are read: the plan's, until that
+                              one is left */
   bool full;
   bool published;
   struct base *base;      /* NULL before the snapshot is there */
@@ -247,7 +250,7 @@ over_template (struct vmjob *j, size_t index, struct fault *f)
   struct choice *c = &j->choices[index];
   struct template_store store = {
     .site = j->site,
-    .host = j->plan->host,
+    .host = j->host,
     .vm = j->vm,
     .disk = disk,
     .layers = layers,
@@ -282,8 +285,7 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
   struct site_lane *lane = &j->lanes[0];
 
   enter (j, PHASE_T0, alias);
-  if (lane->remote == NULL
-      && site_lane_open (j->site, j->plan->host, lane, f) < 0)
+  if (lane->remote == NULL && site_lane_open (j->site, j->host, lane, f) < 0)
     return -1;
   phase_stop (PHASE_T0);
   if (reap_open_read (j->site, lane, j->vm->id, &layers->open, opened, f) == 0)
@@ -291,7 +293,7 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
   /* A process that writes into a frozen volume: the snapshot is a lie. */
   if (f->code == FAULT_BUSY && f->err == ETXTBSY)
     j->shot.hold = true;
-  return site_explain (j->site, j->plan->host, f);
+  return site_explain (j->site, j->host, f);
 }
 
 static int
@@ -309,6 +311,7 @@ t1_phase (struct vmjob *j, const char *alias, const char *identity,
           struct fault *f)
 {
   CLEANUP_FREE char *now = NULL;
+  char words[IDENTITY_WORDS_MAX] = "";
   struct fault why = FAULT_INIT;
 
   enter (j, PHASE_T1, alias);
@@ -323,8 +326,10 @@ t1_phase (struct vmjob *j, const char *alias, const char *identity,
       "its layers changed while they were read (a snapshot was removed "
       "or restored, or the disk was moved or removed): what was read is discarded, "
       "try again");
-  if (why.code != FAULT_NONE)
-    fault_append (f, " (%.400s)", why.text);
+  if (now != NULL)
+    identity_differs (identity, now, words);
+  if (why.code != FAULT_NONE || words[0] != '\0')
+    fault_append (f, " (%.400s)", words[0] != '\0' ? words : why.text);
   return -1;
 }
 
@@ -370,7 +375,8 @@ read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
   };
   struct stream stream = {
     .site = j->site,
-    .host = j->plan->host,
+    .host = j->host,
+    .domain = disk->domain,
     .vm_id = j->vm->id,
     .open = &layers->open,
     .identity = opened->identity,
@@ -383,6 +389,7 @@ read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
     .lane_count = j->site->settings->transfer.streams,
   };
   struct writer_totals totals;
+  int rc;
 
   if (stream.lane_count > STREAM_LANES_MAX)
     stream.lane_count = STREAM_LANES_MAX;
@@ -390,8 +397,9 @@ read_disk (struct vmjob *j, size_t index, const struct msg_opened *opened,
       || add_disk (j, index, opened->virtual_size, &stream.writer, f) < 0)
     return -1;
   enter (j, PHASE_STREAM, disk->disk->disk.alias);
-  if (stream_run (&stream, f) < 0
-      || t1_phase (j, progress.alias, opened->identity, f) < 0
+  rc = stream_run (&stream, f);
+  j->host = stream.host;
+  if (rc < 0 || t1_phase (j, progress.alias, opened->identity, f) < 0
       || writer_finish (stream.writer, &totals, f) < 0)
     return -1;
   j->result->bytes_virtual += opened->virtual_size;
@@ -494,7 +502,7 @@ reach_host (struct vmjob *j, struct fault *f)
 {
   struct conn *conn = NULL;
 
-  if (site_connect (j->site, j->plan->host, &conn, f) < 0)
+  if (site_connect (j->site, j->host, &conn, f) < 0)
     return -1;
   pool_put (j->site->pool, conn);
   return 0;
@@ -580,6 +588,7 @@ vmjob_run (const struct vmjob_params *params, struct observer_result *result,
   struct vmjob j = {
     .site = params->site,
     .plan = params->plan,
+    .host = params->plan->host,
     .full = params->full,
     .observer = params->observer,
     .quota = params->quota,

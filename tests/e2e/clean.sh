@@ -205,8 +205,8 @@ host_id=$(ctl inventory | jq -r --arg n "$host" '.hosts[] | select(.name == $n)
 volumes ()
 {
   printf '%s\n' "chainlift-journal 1 $run_id 2026-11-20T01:00:00Z gone 1" \
-    "+ 1 volumes $vm_id $host_id $(uuidgen)" \
-    "+ 2 volumes $vm_id $host_id $(uuidgen)" >"$LAB_REPO/journal/$run_id"
+    "+ 1 volumes $vm_id $host_id 4a0ad7e1-5d25-4a3e-9d0a-1f7a3b0f4f10" \
+    "+ 2 volumes $vm_id $host_id 4a0ad7e1-5d25-4a3e-9d0a-1f7a3b0f4f10" >"$LAB_REPO/journal/$run_id"
 }
 volumes
 expect 1 cl --json leftovers

@@ -62,6 +62,27 @@ on_host thaw
 ended 0
 done_well 'host frozen for a while'
 
+# A host that is put into maintenance is left: the rest comes from another one.
+settings 'ssh: { stall_timeout = 5; connect_timeout = 2; heartbeat = 5; };
+transfer: { bandwidth = 6000000; };'
+halt stream backup "$vm"
+ctl host-status "$host" maintenance
+kill -CONT "$HALTED"
+ended 0
+says "host $host is maintenance in the engine; going on from host h2"
+done_well 'host in maintenance in the middle'
+ctl host-status "$host" up
+halt stream backup "$vm"
+ctl host-status "$host" maintenance
+ctl host-status h2 maintenance
+kill -CONT "$HALTED"
+ended 6
+says 'no other host of its data center is up'
+ctl host-status "$host" up
+ctl host-status h2 up
+intact 'all hosts in maintenance in the middle'
+settings 'ssh: { stall_timeout = 5; connect_timeout = 2; heartbeat = 5; };'
+
 # A restore whose connection breaks is over, and undone.
 ctl host-status h2 maintenance
 on_host drop-after-in 3000000
@@ -75,12 +96,16 @@ wait_until 90 sh "$TOP/tests/lab/lab.sh" residue "$LAB"
 intact 'restore: silence in the middle'
 ctl host-status h2 up
 
-# The host dies with the VM on it.
+# The host dies with the VM on it: what was frozen is read to the end elsewhere.
 halt stream backup "$vm"
 on_host kill
-go_on 6
-says "$vm: "
+go_on 1
+says 'going on from host h2'
 says 'the next backup of this VM removes it'
+[ "$(listed_points | wc -l)" -eq $(($(wc -l <"$WORK/points") + 1)) ] \
+  || die 'host killed: not one point more'
+prove image "$(latest "$vm")" || die 'host killed: the point is wrong'
+noted
 expect 1 cl leftovers
 says "$(ctl extra | sed -n 's/^+ snapshot \([^ ]*\).*/\1/p')"
 [ "$(ctl extra | wc -l)" -eq 1 ] || die "host killed: more is left"

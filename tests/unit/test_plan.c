@@ -9,6 +9,7 @@
 #include "engine/host.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
+#include "job/identity.h"
 #include "job/plan.h"
 #include "job/quota.h"
 #include "job/tag.h"
@@ -248,6 +249,44 @@ test_volgroup (void **state)
   for (size_t i = 0; i < COUNT_OF (sizes); i++)
     assert_int_equal (volgroup_size_fits (sizes[i].told, sizes[i].found),
                       sizes[i].fits);
+}
+
+static void
+test_identity (void **state)
+{
+  static const struct {
+    const char *was;
+    const char *now;
+    const char *words;
+  } rows[] = {
+    { "", "", "" },
+    { "domain A\nlayer 0 volume V\n", "domain A\nlayer 0 volume V\n", "" },
+    { "domain A\nlayer 0 volume V\nlayer 0 lv X\n",
+      "domain A\nlayer 0 volume V\nlayer 0 lv Y\n",
+      "volume V: its logical volume was removed and made anew (was X, is Y)" },
+    { "group G\nlayer 10 volume V\nlayer 10 ranges a:0-1 b:2-3\n",
+      "group G\nlayer 10 volume V\nlayer 10 ranges a:0-1\n",
+      "volume V: its logical volume lies on other extents (was a:0-1 b:2-3, "
+      "is a:0-1)" },
+    { "layer 0 volume V\nlayer 0 size 1\nlayer 1 volume W\nlayer 1 size 2\n",
+      "layer 0 volume V\nlayer 0 size 1\nlayer 1 volume W\nlayer 1 size 3\n",
+      "volume W: its size changed (was 2, is 3)" },
+    { "group G\n", "group H\n",
+      "its volume group was made anew (was G, is H)" },
+    { "layer 0 volume V\nlayer 0 news 1\n", "layer 0 volume V\n",
+      "volume V: it changed (was 1, is )" },
+    { "domain A\n", "domain A\nlayer 0 volume V\n",
+      "there is more than before" },
+    { "size", "layer 7", "its size changed (was , is )" },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    char words[IDENTITY_WORDS_MAX];
+
+    identity_differs (rows[i].was, rows[i].now, words);
+    assert_string_equal (words, rows[i].words);
+  }
 }
 
 static void
@@ -607,11 +646,11 @@ int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_disks),    cmocka_unit_test (test_volgroup),
-    cmocka_unit_test (test_vms),      cmocka_unit_test (test_increment),
-    cmocka_unit_test (test_point),    cmocka_unit_test (test_guard),
-    cmocka_unit_test (test_quota),    cmocka_unit_test (test_tag),
-    cmocka_unit_test (test_template),
+    cmocka_unit_test (test_disks),     cmocka_unit_test (test_volgroup),
+    cmocka_unit_test (test_identity),  cmocka_unit_test (test_vms),
+    cmocka_unit_test (test_increment), cmocka_unit_test (test_point),
+    cmocka_unit_test (test_guard),     cmocka_unit_test (test_quota),
+    cmocka_unit_test (test_tag),       cmocka_unit_test (test_template),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

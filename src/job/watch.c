@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/uuid.h"
+#include "base/xmem.h"
+#include "conf/settings.h"
+#include "engine/cluster.h"
+#include "engine/domain.h"
+#include "engine/host.h"
+#include "engine/vm.h"
+#include "job/plan.h"
+#include "job/site.h"
+#include "job/watch.h"
+
+#define PAUSE_POLLS 5 /* of engine.poll_ms between two looks ... */
+#define PAUSE_MAX_MS 10000
+
+struct watch {
+  struct site *site;
+  const struct host *host;
+  const struct domain *domain;
+  const char *name;
+  watch_fn fn;
+  void *opaque;
+  pthread_t thread;
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  bool end; /* under lock */
+};
+
+int
+watch_look (struct site *site, const struct host *host,
+            const struct domain *domain, struct fault *f)
+{
+  CLEANUP (host_free) struct host *now = NULL;
+  struct fault ignored = FAULT_INIT;
+  char status[sizeof domain->status];
+
+  if (host_get (site->engine, host->id, &now, &ignored) == 0
+      && !host_is_up (now))
+    return fault_set (f, FAULT_NET, 0, "host %s is %s in the engine",
+                      host->name, now->status);
+  if (domain_status (site->engine, domain, status, &ignored) == 0
+      && strcmp (status, "active") != 0)
+    return fault_set (f, FAULT_BUSY, 0, "storage domain %s is %s in the engine",
+                      domain->name, status);
+  return 0;
+}
+
+/* Sleep; false: it is the end. */
+static bool
+pause_watch (struct watch *w)
+{
+  unsigned ms = w->site->settings->engine.poll_ms * PAUSE_POLLS;
+  struct timespec until;
+  int rc = 0;
+
+  if (ms > PAUSE_MAX_MS)
+    ms = PAUSE_MAX_MS;
+  clock_gettime (CLOCK_REALTIME, &until);
+  until.tv_sec += ms / 1000;
+  until.tv_nsec += (long)(ms % 1000) * 1000000;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_nsec -= 1000000000;
+    until.tv_sec++;
+  }
+  SCOPED_LOCK (&w->lock);
+  while (!w->end && rc == 0)
+    rc = pthread_cond_timedwait (&w->changed, &w->lock, &until);
+  return !w->end;
+}
+
+static void *
+watch_main (void *opaque)
+{
+  struct watch *w = opaque;
+  struct fault f = FAULT_INIT;
+
+  log_context (w->name);
+  while (pause_watch (w)) {
+    if (watch_look (w->site, w->host, w->domain, &f) < 0) {
+      w->fn (&f, w->opaque);
+      break;
+    }
+  }
+  return NULL;
+}
+
+struct watch *
+watch_begin (struct site *site, const struct host *host,
+             const struct domain *domain, const char *name, watch_fn fn,
+             void *opaque)
+{
+  struct watch *w = xcalloc (1, sizeof *w);
+
+  w->site = site;
+  w->host = host;
+  w->domain = domain;
+  w->name = name;
+  w->fn = fn;
+  w->opaque = opaque;
+  pthread_mutex_init (&w->lock, NULL);
+  pthread_cond_init (&w->changed, NULL);
+  if (pthread_create (&w->thread, NULL, watch_main, w) == 0)
+    return w;
+  log_warn ("no thread looks at the state of host %s", host->name);
+  free (w);
+  return NULL;
+}
+
+void
+watch_end (struct watch *w)
+{
+  if (w == NULL)
+    return;
+  {
+    SCOPED_LOCK (&w->lock);
+    w->end = true;
+    pthread_cond_signal (&w->changed);
+  }
+  pthread_join (w->thread, NULL);
+  pthread_cond_destroy (&w->changed);
+  pthread_mutex_destroy (&w->lock);
+  free (w);
+}
+
+/* The states of now into the inventory, whose hosts others point to; FROM may
+   be one that is up and no good. */
+static void
+refresh_hosts (struct site *site, const struct host_list *now,
+               const struct host *from)
+{
+  for (size_t i = 0; i < site->hosts->count; i++) {
+    struct host *h = &site->hosts->items[i];
+
+    if (h == from)
+      snprintf (h->status, sizeof h->status, "left");
+    for (size_t k = 0; h != from && k < now->count; k++) {
+      if (strcmp (h->id, now->items[k].id) == 0) {
+        memcpy (h->status, now->items[k].status, sizeof h->status);
+        h->is_spm = now->items[k].is_spm;
+      }
+    }
+  }
+}
+
+int
+watch_elsewhere (struct site *site, const char *vm_id, const struct host *from,
+                 const struct host **to, struct fault *f)
+{
+  CLEANUP (host_list_free) struct host_list *now = NULL;
+  CLEANUP (vm_free) struct vm *vm = NULL;
+  struct plan_input input
+      = { .hosts = site->hosts, .clusters = site->clusters };
+
+  if (host_list (site->engine, &now, f) < 0
+      || vm_get (site->engine, vm_id, &vm, f) < 0)
+    return -1;
+  refresh_hosts (site, now, from);
+  *to = plan_host (&input, cluster_center (site->clusters, vm->cluster_id),
+                   vm->host_id);
+  return *to != NULL ? 0
+                     : fault_set (f, FAULT_NET, 0,
+                                  "no other host of its data center "
+                                  "is up");
+}

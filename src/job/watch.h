@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A host that is read from, as the engine sees it: one that is put into
+   maintenance, is fenced or loses its storage is left at once, since the
+   engine does not know of us and waits for nobody. */
+#ifndef WATCH_H
+#define WATCH_H
+
+#include "base/cleanup.h"
+
+struct domain;
+struct fault;
+struct host;
+struct site;
+struct watch;
+
+/* Called once, by a thread of the watch, when HOST is to be left: WHY has the
+   code FAULT_NET, or FAULT_BUSY when no host is better. */
+typedef void (*watch_fn) (const struct fault *why, void *opaque);
+
+/* Look at HOST and DOMAIN every few seconds until watch_end; NAME is that of
+   the VM, for messages.  NULL when there is no thread: then nobody looks. */
+struct watch *watch_begin (struct site *site, const struct host *host,
+                           const struct domain *domain, const char *name,
+                           watch_fn fn, void *opaque);
+/* May wait for an answer of the engine.  NULL is a no-op. */
+void watch_end (struct watch *w);
+
+/* Is HOST to be left now?  -1 with the reason, as in watch_fn; what the engine
+   does not answer is no reason. */
+int watch_look (struct site *site, const struct host *host,
+                const struct domain *domain, struct fault *f);
+/* Another host for the disks of VM_ID than FROM: that on which it runs, else as
+   the plan chooses.  The inventory's states of hosts are refreshed. */
+int watch_elsewhere (struct site *site, const char *vm_id,
+                     const struct host *from, const struct host **to,
+                     struct fault *f);
+
+#endif /* WATCH_H */
