@@ -170,9 +170,12 @@ refuse_snapshot (const struct plan_base *base)
   if (!is_ours (base))
     return "kept snapshot does not carry our mark any more";
   if (base->merges == PLAN_MERGES_FAILED)
-    return "a merge has failed since the last point";
+    return pick (base, "a merge has failed since the last point",
+                 "a merge has failed since the last full");
   if (base->merges == PLAN_MERGES_UNKNOWN)
-    return "the engine's events since the last point are not all there";
+    return pick (base,
+                 "the engine's events since the last point are not all there",
+                 "the engine's events since the last full are not all there");
   return NULL;
 }
 

@@ -97,7 +97,11 @@ ctl fail-task snapshot-delete 1
 expect 7 cl backup web01
 says 'event 357'
 [ "$(ours web01 | wc -l)" = 2 ] || die 'another snapshot was taken'
-night 'after a merge that failed' 'differential on *' "$full"
+night 'after a merge that failed' '*' latest
+full=$(latest web01)
+got=$(shown "$full" 'disks[0].reason')
+[ "$got" = 'full: a merge has failed since the last full' ] || die "$got"
+night 'and on that' 'differential on *' "$full"
 
 night 'a new full' 'full: asked for' latest --full
 full=$(latest web01)

@@ -434,6 +434,7 @@ test_increment (void **state)
     { "d damaged", "full: the last full is damaged" },
     { "d engine", "full: the last full is of another engine" },
     { "d new", "full: the last full does not have it" },
+    { "d merge", "full: a merge has failed since the last full" },
     { "d gone", "full: kept snapshot is gone" },
     { "d full", "full: asked for" },
   };
