@@ -119,15 +119,12 @@ VARIANTS = {
 SET_VARIANT = r"""
 sed -i '/# lab/d' /etc/lvm/lvmlocal.conf
 rm -f /etc/lvm/devices/system.devices
-[ -z "$2" ] || sed -i "s/^devices {/&
-    $2  # lab/" /etc/lvm/lvmlocal.conf
-[ $1 != el8 ] || printf 'VERSION=1.1.1
-IDTYPE=sys_serial IDNAME=none DEVNAME=/dev/vdz PVID=%s
-'   aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa >/etc/lvm/devices/system.devices
+[ -z "$2" ] || sed -i "/^devices {/a $2  # lab" /etc/lvm/lvmlocal.conf
+[ $1 != el8 ] || printf '%s\n' VERSION=1.1.1 \
+  "IDTYPE=sys_serial IDNAME=none DEVNAME=/dev/vdz PVID=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" \
+  >/etc/lvm/devices/system.devices
 echo $1 >/etc/lvm/variant
 """
-
-
 # What device mapper does to an LV, whose name ends the one of its mapping.
 MAPPING = r"""
 import os, subprocess, sys

@@ -149,8 +149,8 @@ class Block(unittest.TestCase):
             self.lvm(self.two, 'vgs', *listing, binary=wrapper,
                      status=3 if variant == 'el7' else 0)
         self.two.lvm('el7')
-        accept = '|'.join('^%s$' % d for d in self.devices.split(','))
-        config = 'devices { filter=["a#%s#","r|.*|"] } global { locking_type=4 }' % accept
+        accept = ''.join('"a|^%s$|",' % d for d in self.devices.split(','))
+        config = 'devices { filter=[%s"r|.*|"] } global { locking_type=4 }' % accept
         done = self.two.run([wrapper, 'vgs', '--config', config, *listing])
         self.assertIn(self.sd, done.stdout)
         self.assertIn('2.02', self.two.run([wrapper, 'version']).stdout)
