@@ -214,12 +214,16 @@ act (struct engine *engine, const struct transfer *transfer,
 }
 
 /* Before engine 4.4.7 a transfer is gone as soon as it has ended: the disk
-   tells then how. */
+   tells then how.  A cancelled one is not at its end: the disk is taken down
+   on its host, and goes only then. */
 static int
-wait_end (struct engine *engine, struct transfer *t, struct fault *f)
+wait_end (struct engine *engine, struct transfer *t, bool cancelled,
+          struct fault *f)
 {
   static const char *const good[]
       = { "finished_success", "finished_cleanup", NULL };
+  static const char *const after_cancel[]
+      = { "finished_success", "finished_cleanup", "finished_failure", NULL };
   static const char *const bad[]
       = { "finished_failure", "cancelled", "cancelled_system", "cancelled_user",
           NULL };
@@ -230,9 +234,9 @@ wait_end (struct engine *engine, struct transfer *t, struct fault *f)
   for (;;) {
     if (get (engine, t, &gone, f) < 0)
       return -1;
-    if (gone || phase_is (t, good))
+    if (gone || phase_is (t, cancelled ? after_cancel : good))
       return 0;
-    if (phase_is (t, bad))
+    if (!cancelled && phase_is (t, bad))
       return fault_set (f, FAULT_CORRUPT, 0,
                         "the engine rejected the image: %s", t->phase);
     if (pace_over (&pace))
@@ -252,7 +256,7 @@ transfer_finalize (struct engine *engine, const struct transfer *transfer,
   struct fault now = FAULT_INIT;
 
   if (act (engine, transfer, "imagetransfers/%/finalize", f) < 0
-      || wait_end (engine, &t, f) < 0)
+      || wait_end (engine, &t, false, f) < 0)
     return fault_prefix (f, "finish the transfer of disk %s", t.disk_id);
   if (disk_wait_ok (engine, t.disk_id, TRANSFER_END_S, &disk, &now) == 0)
     return 0;
@@ -272,13 +276,9 @@ transfer_cancel (struct engine *engine, const struct transfer *transfer,
                  struct fault *f)
 {
   struct transfer t = *transfer;
-  struct fault now = FAULT_INIT;
 
-  if (act (engine, transfer, "imagetransfers/%/cancel", f) < 0)
+  if (act (engine, transfer, "imagetransfers/%/cancel", f) < 0
+      || wait_end (engine, &t, true, f) < 0)
     return fault_prefix (f, "cancel the transfer of disk %s", t.disk_id);
-  if (wait_end (engine, &t, &now) < 0 && now.code != FAULT_CORRUPT) {
-    fault_copy (f, &now);
-    return fault_prefix (f, "cancel the transfer of disk %s", t.disk_id);
-  }
   return 0;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In this order: attachments to guard VMs, the snapshots that they hold, VMs (their disks become floating), disks, drafts,
+/* In this order: attachments to guard VMs, the snapshots that they hold, VMs
+   (their disks become floating), logical volumes that may be active on a host
+   (before their disks go: a mapping would outlive the volume), disks, drafts,
    bases (a draft may be over one); then the intentions of which nothing is left; helpers are only told.
 
    A VM of a restore that was killed while the marks were taken off has disks
@@ -321,8 +323,8 @@ clean_all (struct clean *c, struct fault *f)
   if (gather (c, f) < 0
       || clean_kinds (c, VERDICT_ATTACHMENT, VERDICT_VM, f) < 0
       || (c->has_removed_vm && gather (c, f) < 0)
-      || clean_kinds (c, VERDICT_DISK, VERDICT_BASE, f) < 0
       || clean_kinds (c, VERDICT_VOLUMES, VERDICT_VOLUMES, f) < 0
+      || clean_kinds (c, VERDICT_DISK, VERDICT_BASE, f) < 0
       || settle_gone (c->site, c->options->dry_run, on_settled, c, f) < 0)
     return -1;
   leftovers_add_helpers (c->site, c->list);

@@ -39,6 +39,7 @@
 #include "job/pin.h"
 #include "job/push.h"
 #include "job/quota.h"
+#include "job/reap.h"
 #include "job/restore.h"
 #include "job/restore_plan.h"
 #include "job/settle.h"
@@ -69,6 +70,7 @@ struct restore {
   struct site_lane lane;
   struct quota *quota;
   bool has_opened; /* a helper was asked to open a disk, and may have it */
+  unsigned lost;   /* hosts where logical volumes may be left active */
   char vm_id[UUID_SIZE];
   unsigned vm_intention;
   unsigned host_intention; /* 0: no disk was asked for */
@@ -226,6 +228,12 @@ prove (struct restore *r, struct new_disk *d, struct push *push,
   if (describe (d, &m, f) < 0)
     return -1;
   r->has_opened = true;
+  /* A volume that is held is active by the engine's doing, and stays so. */
+  if (m.kind == MSG_BLOCK && d->pin.intention == 0
+      && reap_intend (r->site, &r->lane, r->lease_id, f) < 0) {
+    msg_open_write_reset (&m);
+    return -1;
+  }
   rc = remote_open_write (r->lane.remote, &m, &wopened, f);
   push->remote = r->lane.remote;
   push->capacity = m.capacity;
@@ -279,7 +287,7 @@ push_disk (struct restore *r, struct new_disk *d, struct fault *f)
   r->result.bytes_data += progress.bytes_total;
   r->result.bytes_wire += push.written;
   r->result.disk_count++;
-  return remote_close_volume (r->lane.remote, f);
+  return reap_close (&r->lane, f);
 }
 
 static int
@@ -385,6 +393,7 @@ run_phases (struct restore *r, struct fault *f)
   if (site_lane_stop (r->site, &r->lane, f) < 0)
     return -1;
   r->has_opened = false;
+  r->lost = reap_lost (r->site);
   if (end_hold (r, f) < 0 || vm_phase (r, f) < 0 || attach_phase (r, f) < 0
       || release_phase (r, f) < 0)
     return -1;
@@ -412,6 +421,9 @@ take_back (struct restore *r, char *note, size_t size)
   fault_reset (&f);
   if (r->has_opened)
     rc = undo_wait_helper (r->site, r->plan.host, &f);
+  /* Before their disks go: a mapping would outlive the volume. */
+  if (rc == 0)
+    r->lost += reap_lost (r->site);
   if (rc == 0 && r->vm_intention != 0)
     rc = undo_vm (r->site, r->vm_id, r->vm_intention, &f);
   for (size_t i = 0; rc == 0 && r->disks != NULL && i < r->plan.disk_count;
@@ -436,6 +448,7 @@ finish (struct restore *r, struct observer_tally *tally)
   observer_count (tally, &r->result);
   if (r->result.note != NULL)
     tally->leftovers++;
+  tally->leftovers += r->lost;
   if (r->observer->result != NULL)
     r->observer->result (r->observer->opaque, &r->result);
 }

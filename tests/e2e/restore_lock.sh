@@ -29,11 +29,14 @@ drop_copy ()
   ctl idle >/dev/null
 }
 
+# works FORMAT ARG...: the one disk of the copy comes out in that format.
 works ()
 {
   n=$((n + 1))
+  format=$1
+  shift
   expect 0 cl restore "$point" --as "copy-$n" "$@"
-  prove vm "$point" "copy-$n" || die "copy-$n is wrong: $*"
+  prove vm "$point" "copy-$n" "$format" || die "copy-$n is wrong: $*"
   drop_copy "copy-$n"
   clean
 }
@@ -106,8 +109,8 @@ for at in ${STOPS:-create:2 hold:2 hold:3 write verify hold:4 hold:5 vm}; do
 done
 
 # --- the form of the disks
-works -O raw
-works -O qcow2
+works raw -O raw
+works cow -O qcow2
 expect 0 cl restore "$point" --as planned -O raw --dry-run
 says 'raw, '
 clean

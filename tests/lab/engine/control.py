@@ -512,6 +512,12 @@ def unknown_images(engine):
     return engine.storage.unknown_images(known)
 
 
+def copy_lv(engine, disk, path):
+    """copy-lv DISK PATH: the LV of a disk's leaf as it is, in a file"""
+    row = engine.state.disks[disk]
+    engine.storage.groups[row['domain']].copy_out(row['image_id'], path)
+
+
 def extend_lv(engine, vm, disk, size):
     """extend-lv VM DISK BYTES: the SPM extends the leaf, as for a thin VM"""
     row = the_disk(engine, vm, disk)
@@ -572,6 +578,7 @@ VERBS = {
     'snapshots': list_snapshots, 'chain': chain, 'fingerprint': fingerprint,
     'oracle': oracle, 'baseline': baseline, 'extra': extra, 'idle': idle,
     'help': help_text, 'ping': ping, 'expected': expected,
-    'unknown-images': unknown_images, 'extend-lv': extend_lv,
+    'unknown-images': unknown_images, 'copy-lv': copy_lv,
+    'extend-lv': extend_lv,
     'prepare': prepare, 'teardown': teardown,
 }
