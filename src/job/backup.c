@@ -256,7 +256,9 @@ remove_unneeded (struct run *run, struct fault *f)
       = { .skip = is_planned, .fn = on_unneeded, .opaque = run };
   struct clean_tally tally;
 
-  if (run->options->settings->snapshot.keep || run->options->dry_run)
+  /* Who wants to stop has the points that were made; the next run does it. */
+  if (run->options->settings->snapshot.keep || run->options->dry_run
+      || cancel_wanted ())
     return 0;
   return clean_snapshots (run->site, &how, &tally, f);
 }
