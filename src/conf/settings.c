@@ -33,6 +33,7 @@ settings_new (const char *path)
   s->ssh.stall_timeout_s = 120;
   s->ssh.answer_timeout_s = 600;
   s->ssh.heartbeat_s = 30;
+  s->snapshot.keep = true;
   s->snapshot.kept_days = 8;
   s->snapshot.merges_per_domain = 2;
   s->transfer.streams = 2;

@@ -72,7 +72,7 @@ test_defaults (void **state)
   assert_int_equal (s->ssh.stall_timeout_s, 120);
   assert_int_equal (s->ssh.answer_timeout_s, 600);
   assert_int_equal (s->engine.poll_ms, 1000);
-  assert_false (s->snapshot.keep);
+  assert_true (s->snapshot.keep);
   assert_int_equal (s->snapshot.kept_days, 8);
   assert_int_equal (s->snapshot.merges_per_domain, 2);
   assert_int_equal (s->transfer.streams, 2);
