@@ -13,6 +13,7 @@
 #   guarded TEXT           a VM "keeper" that guards snapshots, and those keys
 #   quick                  short waits of the program and of the engine
 #   halt PHASE[:N] ARG...  the program with ARG in the background, stopped there
+#                          (within HALT_S seconds, 60)
 #   go_on STATUS           let that one run on; its exit status must be STATUS
 #   row NAME STATUS TEXT... -- CMD...   one fault of a table: exit status, what
 #                          is told, and that nothing of ours is left
@@ -219,7 +220,7 @@ halt ()
   export CHAINLIFT_STOP_AT
   begin "$@"
   unset CHAINLIFT_STOP_AT
-  wait_until 60 has_stopped "$at"
+  wait_until "${HALT_S:-60}" has_stopped "$at"
 }
 
 # The end of the program that `begin` or `halt` started.
