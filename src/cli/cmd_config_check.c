@@ -366,14 +366,40 @@ check_guard (struct checker *c, const struct vm_list *vms,
           guard->name);
 }
 
-/* Only vdsm and who may become it read the volumes. */
+/* Does the data center of HOST have a block domain that is used? */
+static bool
+has_blocks (const struct site *site, const struct host *host)
+{
+  const char *center = cluster_center (site->clusters, host->cluster_id);
+
+  for (size_t i = 0; site->domains != NULL && i < site->domains->count; i++) {
+    const struct domain *d = &site->domains->items[i];
+
+    if (domain_is_block (d) && domain_is_active (d)
+        && strcmp (d->type, "data") == 0 && strcmp (d->center_id, center) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* Only vdsm and who may become it read the volumes; only root activates the
+   logical ones. */
 static void
-tell_host (struct checker *c, const struct host *host,
+tell_host (struct checker *c, const struct site *site, const struct host *host,
            const struct site_lane *lane)
 {
   const struct msg_welcome *w = remote_welcome (lane->remote);
   struct fault f = FAULT_INIT;
 
+  if ((w->flags & MSG_WELCOME_ROOT) == 0 && has_blocks (site, host)) {
+    fault_set (&f, FAULT_CONF, 0,
+               "%s: the helper runs as uid %u and not as root, so it can not "
+               "activate the volumes of iSCSI and FC domains; set ssh.sudo = "
+               "true with sudoers.example, or ssh.user = \"root\"",
+               host->name, w->uid);
+    fail (c, "host", &f);
+    return;
+  }
   if ((w->flags & MSG_WELCOME_ROOT) != 0 || w->uid == VDSM_UID) {
     note (c, STATE_OK, "host", "%s: %s, helper runs as uid %u on Linux %s",
           host->name, conn_cipher (lane->conn), w->uid, w->kernel);
@@ -402,7 +428,7 @@ check_host (struct checker *c, struct site *site, const struct host *host)
     fail (c, "host", &f);
     return;
   }
-  tell_host (c, host, &lane);
+  tell_host (c, site, host, &lane);
   if (site_lane_stop (site, &lane, &f) != 0)
     fail (c, "host", &f);
 }
@@ -419,9 +445,14 @@ knows_host (const struct host_list *hosts, const char *name)
 
 /* A site without repository and journal: enough to talk to hosts. */
 static int
-check_hosts (struct checker *c, const struct host_list *hosts, struct fault *f)
+check_hosts (struct checker *c, const struct host_list *hosts,
+             struct cluster_list *clusters, struct domain_list *domains,
+             struct fault *f)
 {
-  struct site site = { .settings = c->settings, .pool = pool_new (1) };
+  struct site site = { .settings = c->settings,
+                       .clusters = clusters,
+                       .domains = clusters != NULL ? domains : NULL,
+                       .pool = pool_new (1) };
   int rc = 0;
 
   uuid_hex (site.run_id, sizeof site.run_id - 1);
@@ -465,7 +496,7 @@ check_inventory (struct checker *c, struct engine *engine, struct fault *f)
   else if (!c->has_key)
     note (c, STATE_SKIPPED, "host", "needs the SSH key");
   else
-    return check_hosts (c, hosts, f);
+    return check_hosts (c, hosts, clusters, domains, f);
   return cancel_check (f);
 }
 
