@@ -161,6 +161,36 @@ fdio_fsync (int fd, const char *path, struct fault *f)
   return 0;
 }
 
+/* As fcntl returns. */
+static int
+set_lock (int fd, short type, uint64_t offset, uint64_t size)
+{
+  struct flock range = { .l_type = type,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)offset,
+                         .l_len = (off_t)size };
+  int rc;
+
+  do
+    rc = fcntl (fd, F_OFD_SETLK, &range);
+  while (rc < 0 && errno == EINTR);
+  return rc;
+}
+
+int
+fdio_lock (int fd, uint64_t offset, uint64_t size)
+{
+  if (set_lock (fd, F_WRLCK, offset, size) == 0)
+    return 1;
+  return errno == EAGAIN || errno == EACCES ? 0 : -1;
+}
+
+void
+fdio_unlock (int fd, uint64_t offset, uint64_t size)
+{
+  (void)set_lock (fd, F_UNLCK, offset, size);
+}
+
 int
 fdio_close (int *fd, const char *path, struct fault *f)
 {

@@ -33,6 +33,12 @@ ssize_t fdio_pread_upto (int fd, void *data, size_t size, uint64_t offset,
 int fdio_pwrite_full (int fd, const void *data, size_t size, uint64_t offset,
                       const char *path, struct fault *f);
 int fdio_fsync (int fd, const char *path, struct fault *f);
+/* Take an OFD write lock on SIZE bytes of FD from OFFSET on (0: all behind it),
+   without waiting: 1 taken or ours already, 0 somebody else has it, -1 with
+   errno.  It goes when the last copy of FD is closed. */
+int fdio_lock (int fd, uint64_t offset, uint64_t size);
+/* Give such bytes back. */
+void fdio_unlock (int fd, uint64_t offset, uint64_t size);
 /* Close *FD, set it to -1, and report what close says. */
 int fdio_close (int *fd, const char *path, struct fault *f);
 

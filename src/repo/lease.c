@@ -166,24 +166,6 @@ lock_failed (const struct place *p, const char *name, int err, struct fault *f)
 }
 
 static int
-set_lock (int fd, short type)
-{
-  struct flock whole = { .l_type = type, .l_whence = SEEK_SET };
-  int rc;
-
-  do
-    rc = fcntl (fd, F_OFD_SETLK, &whole);
-  while (rc < 0 && errno == EINTR);
-  return rc;
-}
-
-static bool
-lock_taken (int err)
-{
-  return err == EAGAIN || err == EACCES;
-}
-
-static int
 open_file (const struct place *p, const char *name, int flags, struct fault *f)
 {
   int fd;
@@ -245,8 +227,9 @@ open_locked (const struct place *p, const char *name, int *fd, struct fault *f)
     *fd = open_file (p, name, O_RDWR | O_CREAT, f);
     if (*fd < 0)
       return -1;
-    if (set_lock (*fd, F_WRLCK) < 0)
-      return lock_taken (errno) ? 0 : lock_failed (p, name, errno, f);
+    rc = fdio_lock (*fd, 0, 0);
+    if (rc <= 0)
+      return rc == 0 ? 0 : lock_failed (p, name, errno, f);
     rc = same_file (p, name, *fd, f);
     if (rc != 0)
       return rc;
@@ -372,7 +355,7 @@ lease_check (const struct lease *l, struct fault *f)
   if (rc < 0)
     return -1;
   /* Somebody has it locked; that it is us, our own lock call shows. */
-  if (rc == 0 || set_lock (l->fd, F_WRLCK) < 0)
+  if (rc == 0 || fdio_lock (l->fd, 0, 0) != 1)
     return fault_set (f, FAULT_BUSY, 0,
                       "lease %s was lost: its file was replaced or its lock "
                       "is gone; nothing more is changed",

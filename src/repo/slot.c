@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/fdio.h"
 #include "base/uuid.h"
 #include "base/xmem.h"
 #include "repo/place.h"
@@ -17,21 +18,6 @@
 struct slot {
   int fd;
 };
-
-/* 1 taken, 0 busy, -1 with errno. */
-static int
-lock (int fd)
-{
-  struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-  int rc;
-
-  do
-    rc = fcntl (fd, F_OFD_SETLK, &whole);
-  while (rc < 0 && errno == EINTR);
-  if (rc == 0)
-    return 1;
-  return errno == EAGAIN || errno == EACCES ? 0 : -1;
-}
 
 int
 slot_take (const struct place *p, const char *kind, const char *id,
@@ -45,7 +31,7 @@ slot_take (const struct place *p, const char *kind, const char *id,
     CLEANUP_CLOSE int fd
         = openat (place_folder_fd (p, PLACE_LEASES), name,
                   O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    int rc = fd < 0 ? -1 : lock (fd);
+    int rc = fd < 0 ? -1 : fdio_lock (fd, 0, 0);
 
     if (rc < 0)
       return fault_set (f, FAULT_IO, errno, "repository %s: lock leases/%s",
