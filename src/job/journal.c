@@ -9,21 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fdio.h"
+#include "base/log.h"
 #include "base/stamp.h"
 #include "base/xmem.h"
 #include "job/journal.h"
+
+enum {
+  LINE_SIZE_MAX = 4096, /* of a line that is torn, at most */
+  APPEND_WAIT_MS = 60000,
+  APPEND_POLL_MS = 10,
+};
 
 struct journal {
   pthread_mutex_t lock; /* guards all below */
   int dirfd;            /* borrowed */
   int fd;               /* -1 before the first intention */
   unsigned count;
-  unsigned open;
   char run_id[JOURNAL_ID_MAX];
 };
 
@@ -39,39 +46,96 @@ journal_new (int dirfd, const char *run_id)
   return j;
 }
 
-void
-journal_free (struct journal *j)
+/* Wait until nobody else appends.  A process that was stopped in the middle
+   must not hold up all others for ever. */
+static int
+lock_append (int fd, const char *name, struct fault *f)
 {
-  if (j == NULL)
-    return;
-  if (j->fd >= 0) {
-    if (j->open == 0)
-      unlinkat (j->dirfd, j->run_id, 0);
-    close (j->fd);
+  const struct timespec poll = { .tv_nsec = APPEND_POLL_MS * 1000000L };
+
+  for (int i = 0; i < APPEND_WAIT_MS / APPEND_POLL_MS; i++) {
+    int rc = fdio_lock (fd, JOURNAL_APPEND, 1);
+
+    if (rc < 0)
+      return fault_set (f, FAULT_IO, errno, "lock journal %s", name);
+    if (rc == 1)
+      return 0;
+    nanosleep (&poll, NULL);
   }
-  pthread_mutex_destroy (&j->lock);
-  free (j);
+  return fault_set (f, FAULT_BUSY, 0,
+                    "journal %s: another process has been writing to it for "
+                    "%d s: see whether it was stopped",
+                    name, APPEND_WAIT_MS / 1000);
+}
+
+/* Cut off what a crash or a full disk left of a line; *END: where the next one
+   goes. */
+static int
+cut_torn (int fd, const char *name, off_t *end, struct fault *f)
+{
+  char tail[LINE_SIZE_MAX];
+  const char *last;
+  struct stat st;
+  size_t size;
+
+  if (fstat (fd, &st) < 0)
+    return fault_set (f, FAULT_IO, errno, "stat journal %s", name);
+  *end = st.st_size;
+  if (st.st_size == 0)
+    return 0;
+  size = st.st_size < LINE_SIZE_MAX ? (size_t)st.st_size : LINE_SIZE_MAX;
+  if (fdio_pread_full (fd, tail, size, (uint64_t)st.st_size - size, name, f)
+      < 0)
+    return -1;
+  last = memrchr (tail, '\n', size);
+  if (last == NULL)
+    return fault_set (f, FAULT_CORRUPT, 0,
+                      "journal %s: its last %zu bytes hold no whole line", name,
+                      size);
+  *end -= tail + size - (last + 1);
+  if (*end < st.st_size && ftruncate (fd, *end) < 0)
+    return fault_set (f, FAULT_IO, errno, "cut journal %s", name);
+  return 0;
+}
+
+/* With the append lock held. */
+static int
+append_locked (int fd, const char *name, const char *line, struct fault *f)
+{
+  off_t end;
+
+  if (cut_torn (fd, name, &end, f) < 0)
+    return -1;
+  if (fdio_write_full (fd, line, strlen (line), name, f) == 0
+      && fdio_fsync (fd, name, f) == 0)
+    return 0;
+  /* What was not promised shall not stand there. */
+  if (ftruncate (fd, end) < 0)
+    return fault_prefix (f, "a line may be left in journal %s", name);
+  return fault_prefix (f, "journal");
 }
 
 static int
 append (struct journal *j, const char *line, struct fault *f)
 {
-  if (fdio_write_full (j->fd, line, strlen (line), "the journal", f) < 0)
+  int rc;
+
+  if (lock_append (j->fd, j->run_id, f) < 0)
     return -1;
-  return fdio_fsync (j->fd, "the journal", f);
+  rc = append_locked (j->fd, j->run_id, line, f);
+  fdio_unlock (j->fd, JOURNAL_APPEND, 1);
+  return rc;
 }
 
 static int
-create (struct journal *j, struct fault *f)
+write_head (struct journal *j, struct fault *f)
 {
   char stamp[STAMP_SIZE];
   char host[65] = "-";
   CLEANUP_FREE char *line = NULL;
 
-  j->fd = openat (j->dirfd, j->run_id,
-                  O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
-  if (j->fd < 0)
-    return fault_set (f, FAULT_IO, errno, "create journal %s", j->run_id);
+  if (fdio_lock (j->fd, JOURNAL_LIFE, 1) != 1)
+    return fault_set (f, FAULT_IO, errno, "lock journal %s", j->run_id);
   stamp_format (stamp_now (), stamp);
   if (gethostname (host, sizeof host - 1) < 0)
     snprintf (host, sizeof host, "-");
@@ -80,6 +144,21 @@ create (struct journal *j, struct fault *f)
   if (append (j, line, f) < 0)
     return -1;
   return fdio_sync_dir (j->dirfd, "journal", f);
+}
+
+static int
+create (struct journal *j, struct fault *f)
+{
+  j->fd = openat (j->dirfd, j->run_id,
+                  O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+  if (j->fd < 0)
+    return fault_set (f, FAULT_IO, errno, "create journal %s", j->run_id);
+  if (write_head (j, f) == 0)
+    return 0;
+  unlinkat (j->dirfd, j->run_id, 0);
+  close (j->fd);
+  j->fd = -1;
+  return -1;
 }
 
 /* A copy of TEXT that fits on a line. */
@@ -105,13 +184,14 @@ journal_intend (struct journal *j, const char *kind, const char *vm_id,
   if (j->fd < 0 && create (j, f) < 0)
     return -1;
   plain_text (text, plain);
-  line = xasprintf ("+ %u %s %s %s %s\n", j->count + 1, kind,
+  /* Also when it fails: a number never stands for two. */
+  j->count++;
+  line = xasprintf ("+ %u %s %s %s %s\n", j->count, kind,
                     vm_id != NULL ? vm_id : "-",
                     object_id != NULL ? object_id : "-", plain);
   if (append (j, line, f) < 0)
     return -1;
-  *number = ++j->count;
-  j->open++;
+  *number = j->count;
   return 0;
 }
 
@@ -131,10 +211,7 @@ journal_settle (struct journal *j, unsigned number, struct fault *f)
   SCOPED_LOCK (&j->lock);
   CLEANUP_FREE char *line = xasprintf ("- %u\n", number);
 
-  if (append (j, line, f) < 0)
-    return -1;
-  j->open--;
-  return 0;
+  return append (j, line, f);
 }
 
 static struct journal_entry *
@@ -260,26 +337,57 @@ journal_read_all (int dirfd, const char *except, struct journal_list *list,
   return rc;
 }
 
+/* Remove the journal NAME when all in it is settled; both locks are held. */
+static int
+remove_settled (int dirfd, const char *name, struct fault *f)
+{
+  struct journal_list list = { .count = 0 };
+  int rc = read_one (dirfd, name, &list, f);
+
+  if (rc == 0 && list.count == 0 && unlinkat (dirfd, name, 0) < 0
+      && errno != ENOENT)
+    rc = fault_set (f, FAULT_IO, errno, "remove journal %s", name);
+  journal_list_reset (&list);
+  return rc;
+}
+
 int
 journal_settle_other (int dirfd, const char *run_id, unsigned number,
                       struct fault *f)
 {
   CLEANUP_FREE char *line = xasprintf ("- %u\n", number);
-  struct journal_list list = { .count = 0 };
   CLEANUP_CLOSE int fd
-      = openat (dirfd, run_id, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-  int rc;
+      = openat (dirfd, run_id, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+  int dead;
 
+  if (fd < 0 && errno == ENOENT)
+    return 0;
   if (fd < 0)
     return fault_set (f, FAULT_IO, errno, "open journal %s", run_id);
-  if (fdio_write_full (fd, line, strlen (line), run_id, f) < 0
-      || fdio_fsync (fd, run_id, f) < 0)
+  if (lock_append (fd, run_id, f) < 0
+      || append_locked (fd, run_id, line, f) < 0)
     return -1;
-  rc = read_one (dirfd, run_id, &list, f);
-  if (rc == 0 && list.count == 0 && unlinkat (dirfd, run_id, 0) < 0)
-    rc = fault_set (f, FAULT_IO, errno, "remove journal %s", run_id);
-  journal_list_reset (&list);
-  return rc;
+  dead = fdio_lock (fd, JOURNAL_LIFE, 1);
+  if (dead < 0)
+    return fault_set (f, FAULT_IO, errno, "lock journal %s", run_id);
+  return dead == 1 ? remove_settled (dirfd, run_id, f) : 0;
+}
+
+void
+journal_free (struct journal *j)
+{
+  struct fault f = FAULT_INIT;
+
+  if (j == NULL)
+    return;
+  if (j->fd >= 0) {
+    if (lock_append (j->fd, j->run_id, &f) < 0
+        || remove_settled (j->dirfd, j->run_id, &f) < 0)
+      log_warn ("%s", f.text);
+    close (j->fd);
+  }
+  pthread_mutex_destroy (&j->lock);
+  free (j);
 }
 
 void

@@ -10,7 +10,13 @@
 
    Fields are separated by one blank; an unknown id is "-"; TEXT runs to the
    end of the line and holds no control characters.  A torn last line is
-   ignored.  When all intentions are settled the file is removed. */
+   ignored, and cut off before the next one is appended.
+
+   Two bytes behind the largest file are OFD write locks: JOURNAL_LIFE is held
+   by the run from before its first line to its end, JOURNAL_APPEND by whoever
+   appends, for that time (O_APPEND alone is not atomic over NFS).  The file is
+   removed with both held, by the run or, once that is gone, by who settles the
+   last intention: else what a living run intends later would be lost. */
 #ifndef JOURNAL_H
 #define JOURNAL_H
 
@@ -20,6 +26,8 @@
 #define JOURNAL_ID_MAX 64
 #define JOURNAL_TEXT_MAX 512
 #define JOURNAL_FILE_MAX (16 << 20)
+#define JOURNAL_LIFE JOURNAL_FILE_MAX
+#define JOURNAL_APPEND (JOURNAL_FILE_MAX + 1)
 
 struct fault;
 struct journal;
@@ -67,8 +75,9 @@ int journal_parse (const char *text, struct journal_list *list,
    NULL). */
 int journal_read_all (int dirfd, const char *except, struct journal_list *list,
                       struct fault *f);
-/* Append "- N" to the journal of an earlier run; the file is removed when it
-   was the last open one. */
+/* Append "- N" to the journal of another run; the file is removed when it was
+   the last open one and that run lives no more.  No such file: 0, nothing was
+   open in it. */
 int journal_settle_other (int dirfd, const char *run_id, unsigned number,
                           struct fault *f);
 void journal_list_reset (struct journal_list *list);
