@@ -597,8 +597,14 @@ receive_truncate (struct session *s, uint32_t id, struct buf *payload,
 {
   struct msg_truncate m;
 
-  if (msg_truncate_decode (payload, &m, f) < 0 || settle (s->writing, f) < 0
-      || set_size (s->writing, m.size, f) < 0)
+  if (msg_truncate_decode (payload, &m, f) < 0)
+    return -1;
+  if (s->writing->hold != NULL)
+    return fault_set (f, FAULT_PROTO, 0,
+                      "volume %s: TRUNCATE of a logical volume, whose size "
+                      "only the engine changes",
+                      s->writing->volume.want.volume);
+  if (settle (s->writing, f) < 0 || set_size (s->writing, m.size, f) < 0)
     return -1;
   peer_send (&s->peer, FRAME_TRUNCATED, id, NULL);
   return 0;

@@ -11,7 +11,7 @@
    noseal stop=PHASE pause (between data and t1, or the first data and all
    others: "paused" is printed, and the end of the standard input waited for, at
    most two minutes), or "-".  For logical volumes: lun=ID (each), version=N,
-   noholes (raw: what is zero is not sent).
+   noholes (raw: what is zero is not sent), cut (TRUNCATE as for a file).
    LAYER: IMAGE,VOLUME,PARENT,raw|cow,CAPACITY ("-" as PARENT: none).
    Facts go to stdout, one a line; a fault of the helper to stderr, and its
    code is the exit status.  100 + the helper's own status when it ended
@@ -52,7 +52,7 @@ static struct {
   uint64_t wire_bytes;
   struct fault fault;
   bool part, lower, scan, leaf, lz4, discard, fresh, locked, noseal, pause;
-  bool noholes;
+  bool noholes, cut;
   struct group_lun luns[4];
   struct group_spec group; /* no LUNs: files */
   const char *stop;
@@ -255,7 +255,7 @@ parse_flags (char *text)
     { "part", &d.part },     { "lower", &d.lower },     { "scan", &d.scan },
     { "leaf", &d.leaf },     { "lz4", &d.lz4 },         { "fresh", &d.fresh },
     { "locked", &d.locked }, { "discard", &d.discard }, { "noseal", &d.noseal },
-    { "pause", &d.pause },   { "noholes", &d.noholes },
+    { "pause", &d.pause },   { "noholes", &d.noholes }, { "cut", &d.cut },
   };
   char *save = NULL;
 
@@ -699,7 +699,7 @@ push (char **argv)
               fd, cow ? DIGEST_BLOCK : 0, size,
               block && !cow && !d.noholes ? opened.container : 0));
   fflush (stdout);
-  if (!block) {
+  if (!block || d.cut) {
     t.size = size;
     b = payload ();
     msg_truncate_encode (&t, &b);
