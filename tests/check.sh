@@ -11,7 +11,7 @@
 #
 #   FUZZ_SECONDS   seconds for each fuzz target (60)
 #   ONLY           shell pattern of case names: run only these
-#   JOBS           cases side by side in e2e, block and fuzz (3, 1 and 2): most
+#   JOBS           cases side by side in e2e, block and fuzz (4, 1 and 2): most
 #                  of e2e wait more than they compute, guests compute
 
 set -u
@@ -95,7 +95,7 @@ e2e_cases ()
     esac
     case_add "$2/$stem" sh "$script"
   done
-  case_run "${JOBS:-3}"
+  case_run "${JOBS:-4}"
 }
 
 group_unit ()

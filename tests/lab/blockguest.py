@@ -36,7 +36,7 @@ LUNS = {
     'lun3': ('35000c50015ea7103', 24 << 30),
 }
 BOOT_TIMEOUT = 300
-RESUME_TIMEOUT = 180
+RESUME_TIMEOUT = 600
 # How much longer than on a host of the machine's own speed a command may take in a guest.
 SLOWNESS = 4
 ENVIRON = {'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/root', 'LVM_SUPPRESS_FD_WARNINGS': '1'}

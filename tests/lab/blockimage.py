@@ -3,9 +3,9 @@
 
     blockimage.py [DIR]     make it (TOP/build-guest) unless it is there; prints the directory
 
-DIR holds vmlinux (the cloud kernel, unpacked: it boots by the PVH note), initrd.gz and root.img,
-which the same packages give byte by byte again, and `key`, the digest of all that went in.  The
-packages come from the machine's own sources of apt and stay in DIR/archives.  A lock makes those
+DIR holds vmlinux (the cloud kernel, unpacked: it boots by the PVH note) and initrd.gz, which the
+same packages give byte by byte again, root.img, which differs in times and in the order of its
+folders, and `key`, the digest of all that went in.  The packages come from the machine's own sources of apt and stay in DIR/archives.  A lock makes those
 that come at the same time wait for one another."""
 
 import fcntl
