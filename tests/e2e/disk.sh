@@ -68,7 +68,7 @@ echo "$(wc -l <"$WORK/chains") chains are what qemu-img reads"
 awk 'NF > 5' "$WORK/chains" >"$WORK/deep"
 read -r dir folder format top layers <"$WORK/deep"
 layer=${layers%% *}
-expect 13 d read "$CHAINLIFT_HELPER" "$dir" - \
+expect 12 d read "$CHAINLIFT_HELPER" "$dir" - \
   "${layer%%:*}:$top:-:2:6:${layer##*:}"
 says "the chain was changed"
 
