@@ -35,8 +35,6 @@
    on another host, and its extents given away, while our device stays. */
 #define PROOF_MS 10000
 #define PROOF_BYTES (UINT64_C (2) * 1024 * 1024 * 1024)
-/* Nothing is written when the last proof is older. */
-#define PROOF_LATE_MS 60000
 /* How much of a fresh raw file is looked at where the file system cannot say
    what is a hole. */
 #define EMPTY_LOOK_MAX (UINT64_C (16) * 1024 * 1024)
@@ -337,14 +335,16 @@ note_proof (struct writing *w, uint64_t ms, uint64_t total)
 }
 
 static bool
-proof_due (struct writing *w, uint64_t ms, uint64_t bytes)
+proof_due (struct writing *w)
 {
-  return guard_now_ms () - atomic_load (&w->proof_ms) >= ms
-         || atomic_load (&w->total) - atomic_load (&w->proof_total) >= bytes;
+  return guard_now_ms () - atomic_load (&w->proof_ms) >= PROOF_MS
+         || atomic_load (&w->total) - atomic_load (&w->proof_total)
+                >= PROOF_BYTES;
 }
 
-/* Before each write to a logical volume.  One thread proves while the others
-   go on, until the last proof is too old. */
+/* Before each write to a logical volume.  When a proof is due no thread
+   writes until one of them has it: extents that were given away meanwhile hold
+   the data of another disk. */
 static int
 prove_again (struct writing *w, struct fault *f)
 {
@@ -352,19 +352,14 @@ prove_again (struct writing *w, struct fault *f)
   uint64_t total = atomic_load (&w->total);
   int rc = 0;
 
-  if (w->hold == NULL || !proof_due (w, PROOF_MS, PROOF_BYTES))
+  if (w->hold == NULL || !proof_due (w))
     return 0;
-  if (pthread_mutex_trylock (&w->proof_lock) != 0) {
-    if (!proof_due (w, PROOF_LATE_MS, 2 * PROOF_BYTES))
-      return 0;
-    pthread_mutex_lock (&w->proof_lock);
-  }
-  if (proof_due (w, PROOF_MS, PROOF_BYTES)) {
+  SCOPED_LOCK (&w->proof_lock);
+  if (proof_due (w)) {
     rc = prove_same (w, f);
     if (rc == 0)
       note_proof (w, now, total);
   }
-  pthread_mutex_unlock (&w->proof_lock);
   return rc;
 }
 
