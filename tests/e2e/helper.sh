@@ -341,6 +341,7 @@ mv "$dom/images/moved" "$dom/images/$img"
 mkfifo gate
 pull_paused ()
 {
+  rm -f out/log # that of the last one, in which it paused too
   pull out/x pause "$l_c" "$l_b" "$l_a" <gate >out/log 2>&1 &
   paused=$!
   exec 8>gate
