@@ -590,9 +590,9 @@ send_file (int fd, uint64_t start, uint64_t size, uint64_t container)
     else
       continue;
     sent += n;
+    wait_written (sent, d.pause && pos == start ? 0 : WINDOW, &written);
     if (d.pause && pos == start)
       pause_reading ();
-    wait_written (sent, WINDOW, &written);
     ping ();
   }
   if (container > 0)
