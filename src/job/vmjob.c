@@ -118,6 +118,21 @@ stop_lanes (struct vmjob *j, struct fault *f)
   return rc;
 }
 
+/* Is every disk of the VM in the plan, plugged or not as it was there?  One
+   that is not would be missing in the point, and nothing would tell. */
+static bool
+has_planned_disks (const struct vmjob *j)
+{
+  for (size_t i = 0; i < j->vm->disk_count; i++) {
+    const struct vm_disk *d = &j->vm->disks[i];
+    const struct vm_disk *planned = vm_find_disk (j->plan->vm, d->disk.id);
+
+    if (planned == NULL || planned->active != d->active)
+      return false;
+  }
+  return true;
+}
+
 /* The VM as it is now; it must still be in a state that the plan allows. */
 static int
 refresh (struct vmjob *j, struct fault *f)
@@ -129,6 +144,10 @@ refresh (struct vmjob *j, struct fault *f)
     return fault_set (f, FAULT_BUSY, 0,
                       "it was started, stopped or migrated since the plan: "
                       "try again");
+  if (!has_planned_disks (j))
+    return fault_set (f, FAULT_BUSY, 0,
+                      "a disk was attached, plugged or unplugged since the "
+                      "plan: try again");
   if (j->vm->has_illegal_images)
     return fault_set (f, FAULT_BUSY, 0,
                       "it has illegal images since the plan: a merge has "
