@@ -31,6 +31,16 @@ static const unsigned freeze_events[] = { 10764, 0 };
 /* Delete: refused, failed, partly failed, of one disk. */
 static const unsigned delete_events[] = { 343, 357, 359, 376, 0 };
 
+bool
+snapshot_is_bad_event (unsigned code)
+{
+  for (size_t i = 0; bad_events[i] != 0; i++) {
+    if (bad_events[i] == code)
+      return true;
+  }
+  return false;
+}
+
 int
 snapshot_parse (const struct doc_node *node, struct snapshot *snapshot,
                 struct fault *f)

@@ -81,6 +81,8 @@ int snapshot_wait (struct engine *engine, const char *vm_id,
                    const char *snapshot_id, const char *correlation,
                    unsigned timeout_s, struct snapshot **snapshot,
                    struct fault *f);
+/* Is CODE one of those events? */
+bool snapshot_is_bad_event (unsigned code);
 /* The configuration of that moment as OVF; caller frees.  Absent is asked
    again for a while, then FAULT_BUSY. */
 int snapshot_get_ovf (struct engine *engine, const char *vm_id,

@@ -171,6 +171,13 @@ look_at_snapshot (struct look *l, struct fault *f)
     return -1;
   out->facts.needed = strcmp (s->id, kept) == 0;
   out->facts.on_hold = settle_find_hold (l->journal, s->id) != NULL;
+  if (!out->facts.gone && !out->facts.needed && !out->facts.on_hold) {
+    int lie = settle_is_lie (l->site, l->item->vm_id, s->description, f);
+
+    if (lie < 0)
+      return -1;
+    out->facts.on_hold = lie == 1;
+  }
   if (l->mode == INSPECT_LIST || out->facts.needed)
     return 0;
   rc = vm_get (engine, l->item->vm_id, &out->vm, &why);

@@ -8,8 +8,10 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/uuid.h"
+#include "base/xmem.h"
 #include "engine/disk.h"
 #include "engine/snapshot.h"
+#include "engine/task.h"
 #include "engine/vm.h"
 #include "job/base.h"
 #include "job/guard.h"
@@ -45,6 +47,29 @@ settle_find_hold (const struct journal_list *list, const char *snapshot_id)
   return NULL;
 }
 
+int
+settle_is_lie (const struct site *site, const char *vm_id,
+               const char *description, struct fault *f)
+{
+  CLEANUP (task_events_free) struct task_events *events = NULL;
+  CLEANUP_FREE char *correlation = NULL;
+  char repository[UUID_SIZE];
+  char run[TAG_RUN_SIZE];
+
+  if (!tag_parse (description, repository, run))
+    return 0;
+  correlation = xasprintf ("cl-%s-*", run);
+  if (task_events_of (site->engine, correlation, &events, f) < 0)
+    return -1;
+  for (size_t i = 0; i < events->count; i++) {
+    const struct task_event *e = &events->items[i];
+
+    if (strcmp (e->vm_id, vm_id) == 0 && snapshot_is_bad_event (e->code))
+      return 1;
+  }
+  return 0;
+}
+
 static int
 remove_snapshots (struct site *site, const struct vm *vm,
                   const struct journal_list *journal, struct fault *f)
@@ -59,10 +84,14 @@ remove_snapshots (struct site *site, const struct vm *vm,
     const struct snapshot *s = &list->items[i];
     CLEANUP (merge_end) struct merge *merge = NULL;
     const char *whose;
+    int lie;
 
     if (!is_ours (site, s) || strcmp (s->id, kept) == 0)
       continue;
-    if (settle_find_hold (journal, s->id) != NULL)
+    lie = settle_is_lie (site, vm->id, s->description, f);
+    if (lie < 0)
+      return -1;
+    if (lie == 1 || settle_find_hold (journal, s->id) != NULL)
       return fault_set (
           f, FAULT_BUSY, 0,
           "snapshot %s of an earlier run is left on purpose, because qemu "

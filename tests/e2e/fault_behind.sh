@@ -158,6 +158,27 @@ false_success ()
 false_success 170 7
 false_success none 12
 
+# The same, and the run dies before it looks for the event.
+ctl false-success 1 170 >/dev/null
+halt snapshot:3 backup "$vm"
+kill -KILL "$HALTED"
+wait "$HALTED" 2>/dev/null || true
+HALTED=
+ctl idle
+left=$(ctl snapshots "$vm" | jq -r '.[-1].id')
+expect 1 cl leftovers --clean
+says 'left on purpose'
+expect 12 cl backup "$vm"
+says "$left"
+says 'shut the VM down'
+ctl inventory | jq -e --arg n "$vm" '.vms[] | select(.name == $n)
+  | .has_illegal_images == false' >/dev/null || die 'a merge was tried'
+ctl vm-stop "$vm"
+ctl remove-snapshot "$vm" "$left"
+ctl vm-start "$vm"
+next_run "$vm"
+echo 'ok: false success of a run that was killed'
+
 halt stream backup "$vm"
 ctl remove-vm "$vm"
 go_on 12
