@@ -373,6 +373,48 @@ journal_settle_other (int dirfd, const char *run_id, unsigned number,
   return dead == 1 ? remove_settled (dirfd, run_id, f) : 0;
 }
 
+/* Only one with its first line, whose run has therefore held the lock of its
+   life; one that is being made is not touched. */
+static void
+sweep_one (int dirfd, const char *name)
+{
+  struct fault f = FAULT_INIT;
+  struct journal_list list = { .count = 0 };
+  CLEANUP_FREE char *text
+      = fdio_slurp (dirfd, name, JOURNAL_FILE_MAX, NULL, NULL);
+  CLEANUP_CLOSE int fd
+      = text == NULL || strchr (text, '\n') == NULL
+                || journal_parse (text, &list, NULL) < 0 || list.count > 0
+            ? -1
+            : openat (dirfd, name,
+                      O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+
+  journal_list_reset (&list);
+  if (fd >= 0 && fdio_lock (fd, JOURNAL_APPEND, 1) == 1
+      && fdio_lock (fd, JOURNAL_LIFE, 1) == 1
+      && remove_settled (dirfd, name, &f) < 0)
+    log_warn ("%s", f.text);
+}
+
+int
+journal_sweep (int dirfd, const char *except, struct fault *f)
+{
+  CLEANUP_CLOSE int copy
+      = openat (dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *dir = copy < 0 ? NULL : fdopendir (copy);
+  struct dirent *entry;
+
+  if (dir == NULL)
+    return fault_set (f, FAULT_IO, errno, "read the directory journal");
+  (void)steal_fd (&copy);
+  while ((entry = readdir (dir)) != NULL) {
+    if (entry->d_name[0] != '.' && strcmp (entry->d_name, except) != 0)
+      sweep_one (dirfd, entry->d_name);
+  }
+  closedir (dir);
+  return 0;
+}
+
 void
 journal_free (struct journal *j)
 {

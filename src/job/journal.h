@@ -80,6 +80,9 @@ int journal_read_all (int dirfd, const char *except, struct journal_list *list,
    open in it. */
 int journal_settle_other (int dirfd, const char *run_id, unsigned number,
                           struct fault *f);
+/* Remove the journals of dead runs but EXCEPT in which all is settled: a run
+   that was killed between two VMs leaves one. */
+int journal_sweep (int dirfd, const char *except, struct fault *f);
 void journal_list_reset (struct journal_list *list);
 
 #endif /* JOURNAL_H */

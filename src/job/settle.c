@@ -289,5 +289,7 @@ settle_gone (struct site *site, bool dry_run, settle_fn fn, void *opaque,
       fn (e, opaque);
   }
   journal_list_reset (&journal);
+  if (rc == 0 && !dry_run)
+    rc = journal_sweep (dirfd, site->run_id, f);
   return rc;
 }
