@@ -56,6 +56,26 @@ append (struct adopt *a, enum verdict_kind kind, const char *id,
   return o;
 }
 
+/* Does another VM, a guard say, have one of DISKS, as of S? */
+static bool
+is_attached (const struct adopt *a, const struct snapshot *s,
+             const struct disk_list *disks)
+{
+  for (size_t i = 0; i < a->site->vms->count; i++) {
+    const struct vm *vm = &a->site->vms->items[i];
+
+    for (size_t k = 0; strcmp (vm->id, s->vm_id) != 0 && k < disks->count;
+         k++) {
+      const struct vm_disk *d = vm_find_disk (vm, disks->items[k].id);
+
+      if (d != NULL
+          && (d->snapshot_id[0] == '\0' || strcmp (d->snapshot_id, s->id) == 0))
+        return true;
+    }
+  }
+  return false;
+}
+
 static int
 gather_snapshots (struct adopt *a, struct fault *f)
 {
@@ -78,6 +98,7 @@ gather_snapshots (struct adopt *a, struct fault *f)
     o->facts.age_s = a->now - s->date;
     if (snapshot_disks (a->site->engine, s->vm_id, s->id, &disks, NULL) < 0)
       continue;
+    o->facts.used = is_attached (a, s, disks);
     for (size_t k = 0; k < disks->count; k++)
       o->size += disks->items[k].actual_size;
   }

@@ -64,6 +64,21 @@ done
 ctl poke snapshots "$snapshot" status '"locked"'
 refused snapshot 'it is locked'
 ctl poke snapshots "$snapshot" status '"ok"'
+# A guard VM holds it: a run lives.
+keeper=$(api POST /vms '<vm><name>keeper</name><cluster><name>Default</name></cluster><template><name>Blank</name></template></vm>' \
+  | tr -d '\n' | sed 's/.*<vm [^>]*id="\([^"]*\)".*/\1/')
+held=$(ctl inventory | jq -r --arg d "$disk" '.disks[]
+  | select(.alias == "web01_Disk1" and .id != $d) | .id')
+api POST "/vms/$keeper/diskattachments" "<disk_attachment><disk id=\"$held\">\
+<snapshot id=\"$snapshot\"/></disk><interface>virtio_scsi</interface>\
+<bootable>false</bootable><active>false</active></disk_attachment>" >/dev/null
+ctl idle >/dev/null
+refused snapshot 'it is in use: attached to a VM'
+api DELETE "/vms/$keeper/diskattachments/$held" >/dev/null
+ctl idle >/dev/null
+api DELETE "/vms/$keeper" >/dev/null
+ctl idle >/dev/null
+ctl extra >"$WORK/before"
 volume=$(ctl inventory | jq -r --arg d "$disk" '.disks[] | select(.id == $d)
   | .image_id')
 ctl poke volumes "$volume" status '"locked"'
