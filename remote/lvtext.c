@@ -279,7 +279,8 @@ join_rows (struct row *rows, size_t count, struct lvtext_lv **lvs, size_t *n,
 
   if (out == NULL)
     return -1;
-  qsort (rows, count, sizeof *rows, by_place);
+  if (count > 0) /* else ROWS may be NULL */
+    qsort (rows, count, sizeof *rows, by_place);
   for (size_t at = 0; at < count; at = end) {
     for (end = at + 1;
          end < count && strcmp (rows[end].lv.lv_uuid, rows[at].lv.lv_uuid) == 0;

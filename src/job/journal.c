@@ -386,8 +386,7 @@ sweep_one (int dirfd, const char *name)
       = text == NULL || strchr (text, '\n') == NULL
                 || journal_parse (text, &list, NULL) < 0 || list.count > 0
             ? -1
-            : openat (dirfd, name,
-                      O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+            : openat (dirfd, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
 
   journal_list_reset (&list);
   if (fd >= 0 && fdio_lock (fd, JOURNAL_APPEND, 1) == 1

@@ -11,7 +11,7 @@
    noseal stop=PHASE pause (between data and t1, or the first data and all
    others: "paused" is printed, and the end of the standard input waited for, at
    most two minutes), or "-".  For logical volumes: lun=ID (each), version=N,
-   noholes (raw: what is zero is not sent), cut (TRUNCATE as for a file).
+   noholes (raw: no zeros are sent), cut (TRUNCATE as for a file).
    LAYER: IMAGE,VOLUME,PARENT,raw|cow,CAPACITY ("-" as PARENT: none).
    Facts go to stdout, one a line; a fault of the helper to stderr, and its
    code is the exit status.  100 + the helper's own status when it ended
@@ -201,7 +201,9 @@ expect (enum frame_type type)
   struct answer a;
   struct buf b;
 
-  receive (&a);
+  do /* WRITTEN may come late */
+    receive (&a);
+  while (a.frame.type == FRAME_WRITTEN && type != FRAME_WRITTEN);
   if (a.frame.type != type) {
     fault_set (&f, FAULT_PROTO, 0, "%s instead of %s",
                frame_name (a.frame.type), frame_name (type));
@@ -215,7 +217,6 @@ static struct buf
 payload (void)
 {
   struct buf b;
-
   buf_init (&b, FRAME_CONTROL_MAX);
   return b;
 }
@@ -522,7 +523,7 @@ pull (int argc, char **argv)
 
 /* --- push ------------------------------------------------------------- */
 
-/* Wait until all but WINDOW bytes of SENT are acknowledged. */
+/* Wait until all but WINDOW bytes of SENT, or of one frame, are acknowledged. */
 static void
 wait_written (uint64_t sent, uint64_t window, uint64_t *written)
 {
@@ -534,7 +535,7 @@ wait_written (uint64_t sent, uint64_t window, uint64_t *written)
     b = expect (FRAME_WRITTEN);
     if (msg_written_decode (&b, &m, &f) < 0)
       fail (&f);
-    *written = m.total;
+    *written = m.total > *written ? m.total : *written;
   }
 }
 
@@ -585,10 +586,10 @@ send_file (int fd, uint64_t start, uint64_t size, uint64_t container)
       exit (2);
     if (memcmp (data, zeros, n) != 0)
       send_data (pos, data, n);
-    else if (container > 0)
-      send_zero (pos, pos + n);
-    else
+    else if (container == 0)
       continue;
+    else
+      send_zero (pos, pos + n);
     sent += n;
     wait_written (sent, d.pause && pos == start ? 0 : WINDOW, &written);
     if (d.pause && pos == start)
@@ -597,7 +598,6 @@ send_file (int fd, uint64_t start, uint64_t size, uint64_t container)
   }
   if (container > 0)
     sent += send_zero (size, container);
-  wait_written (sent, 0, &written);
   return sent;
 }
 
