@@ -40,10 +40,11 @@ struct volume_set {
 
 struct lv {
   struct lvm lvm;
-  struct lv_want want;     /* count 0: nothing is open */
+  struct lv_want want;
   struct group_spec group; /* its luns are want's */
   char vg_uuid[LVTEXT_ID_SIZE];
-  struct volume_set *set; /* want.count, and the metadata behind them */
+  struct volume_set *set; /* want.count, and the metadata behind them; NULL:
+                             nothing is open */
   struct lvstate_volume *duties;
   size_t duty_count;
   struct lvstate_file record;
@@ -75,10 +76,11 @@ terminated (const char *s, size_t size)
 static bool
 want_valid (const struct lv_want *w)
 {
-  bool ok = w->mode >= LV_READ && w->mode <= LV_WRITE_LOCKED && w->count > 0
-            && w->count <= (w->mode == LV_READ ? MSG_LAYERS_MAX : 1)
-            && terminated (w->sd, sizeof w->sd) && uuid_valid (w->sd)
-            && terminated (w->pool, sizeof w->pool)
+  static const uint32_t least[] = { 0, 1, 1, 1 };
+  static const uint32_t most[] = { 0, MSG_LAYERS_MAX, 1, 1 };
+  bool ok = w->mode <= LV_WRITE_LOCKED && w->count >= least[w->mode]
+            && w->count <= most[w->mode] && terminated (w->sd, sizeof w->sd)
+            && uuid_valid (w->sd) && terminated (w->pool, sizeof w->pool)
             && w->version >= GROUP_VERSION_MIN
             && w->version <= GROUP_VERSION_MAX && w->lun_count > 0
             && w->lun_count <= GROUP_LUNS_MAX;
@@ -211,7 +213,7 @@ lv_list (struct lv *l, struct fault *f)
   size_t count = 0;
   int rc;
 
-  if (l->want.count == 0)
+  if (l->set == NULL)
     return fault_set (f, FAULT_PROTO, 0, "no volumes are open");
   for (uint32_t i = 0; i <= l->want.count; i++)
     names[i] = name_of (l, i);
@@ -233,7 +235,7 @@ lv_facts (const struct lv *l, uint32_t index, struct lv_facts *out,
 {
   const struct lvtext_lv *lv;
 
-  if (l->want.count == 0 || index > l->want.count || !l->set[index].known)
+  if (l->set == NULL || index > l->want.count || !l->set[index].known)
     return fault_set (f, FAULT_PROTO, 0, "no such volume is open");
   lv = &l->set[index].lv;
   memset (out, 0, sizeof *out);
@@ -305,7 +307,7 @@ open_metadata (struct lv *l, struct fault *f)
 static void
 forget (struct lv *l)
 {
-  for (uint32_t i = 0; l->set != NULL && i <= l->want.count; i++) {
+  for (uint32_t i = 0; i <= l->want.count; i++) {
     if (l->set[i].fd >= 0)
       close (l->set[i].fd);
   }
@@ -314,7 +316,6 @@ forget (struct lv *l)
   l->set = NULL;
   l->duties = NULL;
   l->duty_count = 0;
-  l->want.count = 0;
 }
 
 int
@@ -324,7 +325,7 @@ lv_open (struct lv *l, const struct lv_want *want, struct fault *f)
     return fault_set (f, FAULT_REMOTE, 0,
                       "logical volumes need root: connect as root, or set "
                       "ssh.sudo");
-  if (l->want.count != 0 || !want_valid (want))
+  if (l->set != NULL || !want_valid (want))
     return fault_set (f, FAULT_PROTO, 0, "a set of volumes that cannot be");
   l->want = *want;
   l->group.version = want->version;
@@ -332,7 +333,7 @@ lv_open (struct lv *l, const struct lv_want *want, struct fault *f)
   l->group.lun_count = want->lun_count;
   l->group.luns = l->want.luns;
   l->set = xcalloc (want->count + 1, sizeof *l->set);
-  l->duties = xcalloc (want->count, sizeof *l->duties);
+  l->duties = xcalloc (want->count + 1, sizeof *l->duties);
   for (uint32_t i = 0; i <= want->count; i++)
     l->set[i].fd = -1;
   if (lvm_probe (&l->lvm, f) == 0 && check_luns (l, f) == 0
@@ -541,7 +542,7 @@ lv_activate (struct lv *l, struct fault *f)
 {
   struct fault why = FAULT_INIT;
 
-  if (l->want.count == 0)
+  if (l->set == NULL || l->want.count == 0)
     return fault_set (f, FAULT_PROTO, 0, "no volumes are open");
   for (int i = 0; i < OPEN_TRIES; i++) {
     fault_reset (&why);
@@ -557,20 +558,20 @@ lv_activate (struct lv *l, struct fault *f)
 int
 lv_take (struct lv *l, uint32_t index, struct fault *f)
 {
-  if (l->want.count == 0 || index > l->want.count || l->set[index].fd < 0)
+  if (l->set == NULL || index > l->want.count || l->set[index].fd < 0)
     return fault_set (f, FAULT_PROTO, 0, "no such volume is open");
   return steal_fd (&l->set[index].fd);
 }
 
 /* --- close ------------------------------------------------------------ */
 
-void
+bool
 lv_close (struct lv *l, struct buf *report)
 {
   bool done;
 
-  if (l->want.count == 0)
-    return;
+  if (l->set == NULL)
+    return true;
   for (uint32_t i = 0; i <= l->want.count; i++) {
     if (l->set[i].fd >= 0)
       close (l->set[i].fd);
@@ -580,6 +581,7 @@ lv_close (struct lv *l, struct buf *report)
                     &l->record, report);
   lvstate_close (&l->record, done);
   forget (l);
+  return done;
 }
 
 void

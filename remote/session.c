@@ -55,6 +55,8 @@ static int answer_identify (struct session *s, uint32_t id, struct buf *payload,
                             struct fault *f);
 static int answer_reap (struct session *s, uint32_t id, struct buf *payload,
                         struct fault *f);
+static int answer_look (struct session *s, uint32_t id, struct buf *payload,
+                        struct fault *f);
 static int answer_close (struct session *s, uint32_t id, struct buf *payload,
                          struct fault *f);
 
@@ -71,6 +73,7 @@ static const struct handler handlers[] = {
   { FRAME_SEAL, NEEDS_WRITING, receive_seal },
   { FRAME_CLOSE, NEEDS_OPEN, answer_close },
   { FRAME_REAP, NEEDS_HELLO | NEEDS_NOTHING_OPEN, answer_reap },
+  { FRAME_LOOK, NEEDS_HELLO | NEEDS_NOTHING_OPEN, answer_look },
 };
 
 static bool
@@ -202,11 +205,11 @@ answer_identify (struct session *s, uint32_t id, struct buf *payload,
 static void
 send_closed (struct session *s, uint32_t id)
 {
-  struct msg_closed m = { .report = s->report };
+  struct msg_report m = { .report = s->report };
   struct buf out;
 
   buf_init (&out, FRAME_CONTROL_MAX);
-  msg_closed_encode (&m, &out);
+  msg_report_encode (&m, &out);
   peer_send (&s->peer, FRAME_CLOSED, id, &out);
   buf_reset (&out);
   free (s->report);
@@ -217,18 +220,46 @@ static int
 answer_reap (struct session *s, uint32_t id, struct buf *payload,
              struct fault *f)
 {
-  struct msg_reaped m = { .report = NULL };
+  struct msg_report m = { .report = NULL };
   struct buf out;
 
   (void)payload;
   if (hold_reap (s->guard, &m.report, f) < 0)
     return -1;
   buf_init (&out, FRAME_CONTROL_MAX);
-  msg_reaped_encode (&m, &out);
+  msg_report_encode (&m, &out);
   peer_send (&s->peer, FRAME_REAPED, id, &out);
   buf_reset (&out);
-  msg_reaped_reset (&m);
+  msg_report_reset (&m);
   return 0;
+}
+
+/* Everything of OPEN_READ that does not depend on a volume. */
+static int
+look (struct session *s, const struct msg_look *m, struct fault *f)
+{
+  CLEANUP_FREE struct lv_want *want = xcalloc (1, sizeof *want);
+  struct hold *h;
+
+  if (hold_want (m->dir, &m->group, LV_LOOK, want, f) < 0)
+    return -1;
+  h = hold_open (s->guard, want, f);
+  return h == NULL ? -1 : hold_close (h, NULL, f);
+}
+
+static int
+answer_look (struct session *s, uint32_t id, struct buf *payload,
+             struct fault *f)
+{
+  struct msg_look m;
+  int rc = msg_look_decode (payload, &m, f);
+
+  if (rc == 0)
+    rc = look (s, &m, f);
+  msg_look_reset (&m);
+  if (rc == 0)
+    peer_send (&s->peer, FRAME_LOOKED, id, NULL);
+  return rc;
 }
 
 int

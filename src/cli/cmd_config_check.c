@@ -366,20 +366,66 @@ check_guard (struct checker *c, const struct vm_list *vms,
           guard->name);
 }
 
-/* Does the data center of HOST have a block domain that is used? */
+/* Is D a block domain that HOST has to reach? */
+static bool
+is_block_of (const struct site *site, const struct domain *d,
+             const struct host *host)
+{
+  return domain_is_block (d) && domain_is_active (d)
+         && strcmp (d->type, "data") == 0 && volgroup_refusal (d) == NULL
+         && strcmp (d->center_id,
+                    cluster_center (site->clusters, host->cluster_id))
+                == 0;
+}
+
 static bool
 has_blocks (const struct site *site, const struct host *host)
 {
-  const char *center = cluster_center (site->clusters, host->cluster_id);
+  for (size_t i = 0; site->domains != NULL && i < site->domains->count; i++) {
+    if (is_block_of (site, &site->domains->items[i], host))
+      return true;
+  }
+  return false;
+}
+
+static int
+look_at_domain (const struct site_lane *lane, const struct domain *d,
+                struct fault *f)
+{
+  struct msg_look m = { .dir = "" };
+  int rc = domain_dir (d, m.dir, f);
+
+  if (rc == 0) {
+    volgroup_fill (d, &m.group);
+    rc = remote_look (lane->remote, &m, f);
+    msg_look_reset (&m);
+  }
+  return rc < 0 ? fault_prefix (f, "%s: domain %s", lane->host->name, d->name)
+                : 0;
+}
+
+/* Whether the host's LVM finds the block domains, whatever its configuration
+   hides. */
+static void
+check_blocks (struct checker *c, const struct site *site,
+              const struct host *host, const struct site_lane *lane)
+{
+  struct fault f = FAULT_INIT;
+  unsigned good = 0;
 
   for (size_t i = 0; site->domains != NULL && i < site->domains->count; i++) {
     const struct domain *d = &site->domains->items[i];
 
-    if (domain_is_block (d) && domain_is_active (d)
-        && strcmp (d->type, "data") == 0 && strcmp (d->center_id, center) == 0)
-      return true;
+    if (!is_block_of (site, d, host) || !remote_alive (lane->remote))
+      continue;
+    if (look_at_domain (lane, d, &f) == 0)
+      good++;
+    else
+      fail (c, "lvm", &f);
   }
-  return false;
+  if (good > 0)
+    note (c, STATE_OK, "lvm", "%s: finds %u block domain%s", host->name, good,
+          good == 1 ? "" : "s");
 }
 
 /* Only vdsm and who may become it read the volumes; only root activates the
@@ -403,6 +449,7 @@ tell_host (struct checker *c, const struct site *site, const struct host *host,
   if ((w->flags & MSG_WELCOME_ROOT) != 0 || w->uid == VDSM_UID) {
     note (c, STATE_OK, "host", "%s: %s, helper runs as uid %u on Linux %s",
           host->name, conn_cipher (lane->conn), w->uid, w->kernel);
+    check_blocks (c, site, host, lane);
     return;
   }
   fault_set (&f, FAULT_CONF, 0,

@@ -234,7 +234,7 @@ remote_ping (struct remote *r, struct fault *f)
 int
 remote_close_volume (struct remote *r, struct fault *f)
 {
-  struct msg_closed answer = { 0 };
+  struct msg_report answer = { 0 };
   struct buf in;
 
   free (r->report);
@@ -245,8 +245,8 @@ remote_close_volume (struct remote *r, struct fault *f)
   if (call (r, FRAME_CLOSE, FRAME_CLOSED, &in, f) < 0)
     return -1;
   r->write_id = 0;
-  if (msg_closed_decode (&in, &answer, f) < 0) {
-    msg_closed_reset (&answer);
+  if (msg_report_decode (&in, &answer, f) < 0) {
+    msg_report_reset (&answer);
     return talk_dead (&r->t);
   }
   r->report = answer.report;
@@ -262,17 +262,26 @@ remote_report (const struct remote *r)
 int
 remote_reap (struct remote *r, char **report, struct fault *f)
 {
-  struct msg_reaped answer = { 0 };
+  struct msg_report answer = { 0 };
   struct buf in;
 
   if (call (r, FRAME_REAP, FRAME_REAPED, &in, f) < 0)
     return -1;
-  if (msg_reaped_decode (&in, &answer, f) < 0) {
-    msg_reaped_reset (&answer);
+  if (msg_report_decode (&in, &answer, f) < 0) {
+    msg_report_reset (&answer);
     return talk_dead (&r->t);
   }
   *report = answer.report;
   return 0;
+}
+
+int
+remote_look (struct remote *r, const struct msg_look *m, struct fault *f)
+{
+  struct buf in;
+
+  msg_look_encode (m, &r->t.payload);
+  return call (r, FRAME_LOOK, FRAME_LOOKED, &in, f);
 }
 
 /* --- reading ---------------------------------------------------------- */

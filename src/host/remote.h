@@ -129,11 +129,14 @@ int remote_seal (struct remote *r, const void *data, size_t size,
 /* Close what is open, if anything is; another volume may be opened after it. */
 int remote_close_volume (struct remote *r, struct fault *f);
 /* What the last remote_close_volume told of logical volumes, as in struct
-   msg_closed; "" when there was nothing.  Borrowed until the next one. */
+   msg_report; "" when there was nothing.  Borrowed until the next one. */
 const char *remote_report (const struct remote *r);
 /* Let the helper put back what killed helpers left on this host; nothing is
-   open.  *REPORT, as in struct msg_reaped, is the caller's. */
+   open.  *REPORT, as in struct msg_report, is the caller's. */
 int remote_reap (struct remote *r, char **report, struct fault *f);
+/* Is the block domain of M one whose volumes could be opened on this host?
+   Its LUNs are there, LVM finds the group on them, and vdsm is connected. */
+int remote_look (struct remote *r, const struct msg_look *m, struct fault *f);
 /* Send a heartbeat when one is due, and take in what has come. */
 int remote_ping (struct remote *r, struct fault *f);
 /* BYE, then wait until the helper has ended with status 0. */

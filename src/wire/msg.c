@@ -674,43 +674,52 @@ msg_sealed_reset (struct msg_sealed *m)
   m->identity = NULL;
 }
 
+/* LOOK */
+
+void
+msg_look_encode (const struct msg_look *m, struct buf *b)
+{
+  buf_put_str (b, m->dir);
+  group_encode (&m->group, b);
+}
+
+int
+msg_look_decode (struct buf *b, struct msg_look *m, struct fault *f)
+{
+  const char *wrong = NULL;
+
+  *m = (struct msg_look){ .dir = "" };
+  buf_get_str (b, m->dir, sizeof m->dir);
+  if (m->dir[0] != '/')
+    wrong = "directory";
+  else if (group_decode (b, &m->group, &wrong, f) < 0)
+    return -1;
+  return finish (b, "LOOK", wrong, f);
+}
+
+void
+msg_look_reset (struct msg_look *m)
+{
+  group_reset (&m->group);
+}
+
 /* CLOSED, REAPED */
 
 void
-msg_closed_encode (const struct msg_closed *m, struct buf *b)
+msg_report_encode (const struct msg_report *m, struct buf *b)
 {
   put_text (b, m->report, MSG_REPORT_MAX);
 }
 
 int
-msg_closed_decode (struct buf *b, struct msg_closed *m, struct fault *f)
+msg_report_decode (struct buf *b, struct msg_report *m, struct fault *f)
 {
   m->report = get_text (b, MSG_REPORT_MAX, f);
-  return finish (b, "CLOSED", NULL, f);
+  return finish (b, "CLOSED or REAPED", NULL, f);
 }
 
 void
-msg_closed_reset (struct msg_closed *m)
-{
-  free (m->report);
-  m->report = NULL;
-}
-
-void
-msg_reaped_encode (const struct msg_reaped *m, struct buf *b)
-{
-  put_text (b, m->report, MSG_REPORT_MAX);
-}
-
-int
-msg_reaped_decode (struct buf *b, struct msg_reaped *m, struct fault *f)
-{
-  m->report = get_text (b, MSG_REPORT_MAX, f);
-  return finish (b, "REAPED", NULL, f);
-}
-
-void
-msg_reaped_reset (struct msg_reaped *m)
+msg_report_reset (struct msg_report *m)
 {
   free (m->report);
   m->report = NULL;

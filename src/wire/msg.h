@@ -271,18 +271,21 @@ struct msg_sealed {
   char *identity;
 };
 
-/* H: what became of the logical volumes that the helper was responsible for;
-   "" for files.  One line each, WORD SD/VOLUME and what is to be told:
+/* C: is this block domain one whose volumes the helper could open here?  LOOKED
+   has no payload. */
+struct msg_look {
+  char dir[MSG_DIR_MAX];
+  struct group_spec group;
+};
+
+/* H: CLOSED: what became of the logical volumes that the helper was responsible
+   for, "" for files; REAPED: the same for what helpers that were killed on this
+   host had activated.  One line each, WORD SD/VOLUME and what is to be told:
      off      was deactivated
      gone     was inactive already, or its stale mapping was removed
      used     vdsm, or another helper, has begun to use it: theirs now
      left     is still active; somebody has to look */
-struct msg_closed {
-  char *report;
-};
-
-/* H: the same for what helpers that were killed on this host had activated. */
-struct msg_reaped {
+struct msg_report {
   char *report;
 };
 
@@ -341,11 +344,11 @@ int msg_seal_decode (struct buf *b, struct msg_seal *m, struct fault *f);
 void msg_sealed_encode (const struct msg_sealed *m, struct buf *b);
 int msg_sealed_decode (struct buf *b, struct msg_sealed *m, struct fault *f);
 void msg_sealed_reset (struct msg_sealed *m);
-void msg_closed_encode (const struct msg_closed *m, struct buf *b);
-int msg_closed_decode (struct buf *b, struct msg_closed *m, struct fault *f);
-void msg_closed_reset (struct msg_closed *m);
-void msg_reaped_encode (const struct msg_reaped *m, struct buf *b);
-int msg_reaped_decode (struct buf *b, struct msg_reaped *m, struct fault *f);
-void msg_reaped_reset (struct msg_reaped *m);
+void msg_look_encode (const struct msg_look *m, struct buf *b);
+int msg_look_decode (struct buf *b, struct msg_look *m, struct fault *f);
+void msg_look_reset (struct msg_look *m);
+void msg_report_encode (const struct msg_report *m, struct buf *b);
+int msg_report_decode (struct buf *b, struct msg_report *m, struct fault *f);
+void msg_report_reset (struct msg_report *m);
 
 #endif /* MSG_H */

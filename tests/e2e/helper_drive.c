@@ -459,16 +459,16 @@ bye (void)
 static void
 put_back (enum frame_type type, enum frame_type answer, const char *word)
 {
-  struct msg_closed m = { 0 };
+  struct msg_report m = { 0 };
   struct fault f = FAULT_INIT;
   struct buf b;
 
   send_frame (type, 5, NULL);
   b = expect (answer);
-  if (msg_closed_decode (&b, &m, &f) < 0)
+  if (msg_report_decode (&b, &m, &f) < 0)
     fail (&f);
   printf ("%s\n%s", word, m.report);
-  msg_closed_reset (&m);
+  msg_report_reset (&m);
 }
 
 /* Stay alive until the standard input ends. */

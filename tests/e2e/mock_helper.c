@@ -215,7 +215,7 @@ serve (void)
     else if (frame.type == FRAME_READ)
       sent (&in, &out);
     else if (frame.type == FRAME_CLOSE) {
-      msg_closed_encode (&(struct msg_closed){ .report = NULL }, &out);
+      msg_report_encode (&(struct msg_report){ .report = NULL }, &out);
       answer (FRAME_CLOSED, &out);
     }
     else

@@ -61,8 +61,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     AGAIN (FRAME_DIGESTS, digests, msg_digests_reset)
     AGAIN (FRAME_SEAL, seal, nothing)
     AGAIN (FRAME_SEALED, sealed, msg_sealed_reset)
-    AGAIN (FRAME_CLOSED, closed, msg_closed_reset)
-    AGAIN (FRAME_REAPED, reaped, msg_reaped_reset)
+    AGAIN (FRAME_LOOK, look, msg_look_reset)
+    AGAIN (FRAME_CLOSED, report, msg_report_reset)
   default:
     break;
   }

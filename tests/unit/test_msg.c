@@ -91,8 +91,8 @@ KIND (block_read, msg_open_read_reset, .kind = MSG_BLOCK,
 KIND (block_write, msg_open_write_reset, .kind = MSG_BLOCK, .format = MSG_RAW,
       .dir = "/d", .image = ID1, .volume = ID2, .capacity = 1 << 20, .need = 77,
       .group = { 3, "", 1, luns });
-KIND (closed, msg_closed_reset, .report = identity);
-KIND (reaped, msg_reaped_reset, .report = NULL);
+KIND (look, msg_look_reset, .dir = "/d", .group = { 3, "", 1, luns });
+KIND (report, msg_report_reset, .report = identity);
 KIND (wopened, msg_wopened_reset, .container = 196624, .identity = identity);
 KIND (written, nothing, .total = 0x123456789);
 KIND (truncate, nothing, .size = 65536);
@@ -117,8 +117,8 @@ static const struct kind kinds[] = {
   { "open_write", sample_open_write, again_open_write },
   { "block_read", sample_block_read, again_block_read },
   { "block_write", sample_block_write, again_block_write },
-  { "closed", sample_closed, again_closed },
-  { "reaped", sample_reaped, again_reaped },
+  { "look", sample_look, again_look },
+  { "report", sample_report, again_report },
   { "wopened", sample_wopened, again_wopened },
   { "written", sample_written, again_written },
   { "truncate", sample_truncate, again_truncate },
@@ -281,8 +281,9 @@ test_golden (void **state)
       "44-555555555555$\000aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee\000"
       "\000\020\000\000\000\000\000M\000\000\000\000\000\000\000"
       "\003\000\000\001\000\000\000\021\000360014055f1a2b3c4" },
-    { "closed", 12, "\010\000\000\000layer 0\012" },
-    { "reaped", 4, "\000\000\000\000" },
+    { "look", 30,
+      "\002\000/d\003\000\000\001\000\000\000\021\000360014055f1a2b3c4" },
+    { "report", 12, "\010\000\000\000layer 0\012" },
     { "wopened", 20,
       "\020\000\003\000\000\000\000\000\010\000\000\000layer 0\012" },
     { "written", 8, "\211gE#\001\000\000\000" },
