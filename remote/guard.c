@@ -506,24 +506,25 @@ leave_streams (void)
 }
 
 /* The worker is gone, and with it all that it had open: what it did not give
-   back is put back now. */
-static void
+   back is put back now.  False when something stays active. */
+static bool
 put_back (struct guard *g)
 {
   struct buf report;
+  bool done;
 
   buf_init (&report, MSG_REPORT_MAX);
-  lv_close (g->lv, &report);
+  done = lv_close (g->lv, &report);
   if (report.size > 0)
     fprintf (stderr, COMMAND ": %.*s", (int)report.size, (char *)report.data);
   buf_reset (&report);
+  return done;
 }
 
 static int
 run_guard (struct guard *g, pid_t worker, const sigset_t *watched)
 {
   int signals = signalfd (-1, watched, SFD_CLOEXEC);
-
   int status;
 
   leave_streams ();
@@ -531,7 +532,8 @@ run_guard (struct guard *g, pid_t worker, const sigset_t *watched)
   if (signals >= 0)
     serve (g, worker, signals);
   status = reap (g, worker);
-  put_back (g);
+  if (!put_back (g) && status == 0)
+    status = FAULT_BUSY;
   free (g->lv);
   free (g);
   return status;

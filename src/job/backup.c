@@ -292,7 +292,7 @@ backup_run (const struct backup_options *options,
   if (rc == 0)
     rc = remove_unneeded (&run, f);
   if (run.site != NULL)
-    tally->leftovers += reap_lost (run.site);
+    tally->leftovers += reap_lost (run.site, NULL);
   for (size_t i = 0; i < run.count; i++)
     plan_reset (&run.plans[i]);
   free (run.plans);

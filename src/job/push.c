@@ -14,6 +14,7 @@
 #include "job/phase.h"
 #include "job/push.h"
 #include "job/quota.h"
+#include "job/watch.h"
 #include "wire/digest.h"
 
 #define PROGRESS_MS 200
@@ -42,6 +43,24 @@ report (struct state *s, uint64_t bytes)
   p->observer->progress (p->observer->opaque, p->progress);
 }
 
+/* RC of something that the host does. */
+static int
+there (struct state *s, int rc)
+{
+  if (rc < 0)
+    s->push->host_failed = true;
+  return rc;
+}
+
+/* Before each piece: may it go on? */
+static int
+may_go_on (struct state *s, struct fault *f)
+{
+  if (cancel_check (f) < 0)
+    return -1;
+  return there (s, watch_check (s->push->watch, f));
+}
+
 /* flat_fn */
 static int
 write_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
@@ -49,16 +68,15 @@ write_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
   struct state *s = opaque;
   struct push *p = s->push;
 
-  if (cancel_check (f) < 0)
+  if (may_go_on (s, f) < 0)
     return -1;
-  if (piece->kind == FLAT_HOLE_RAW) {
-    if (p->zero_holes && remote_zero (p->remote, piece->at, piece->size, f) < 0)
-      return -1;
-    return 0;
-  }
+  if (piece->kind == FLAT_HOLE_RAW)
+    return p->zero_holes
+               ? there (s, remote_zero (p->remote, piece->at, piece->size, f))
+               : 0;
   if (flat_read (s->flat, piece, s->piece, f) < 0
-      || remote_write (p->remote, piece->at, s->piece, (size_t)piece->size,
-                       NULL, f)
+      || there (s, remote_write (p->remote, piece->at, s->piece,
+                                 (size_t)piece->size, NULL, f))
              < 0)
     return -1;
   p->written += piece->size;
@@ -76,11 +94,11 @@ check_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
   struct state *s = opaque;
   struct push *p = s->push;
 
-  if (cancel_check (f) < 0)
+  if (may_go_on (s, f) < 0)
     return -1;
   if (piece->kind == FLAT_HOLE_RAW && !p->zero_holes)
     return 0;
-  if (remote_check (p->remote, piece->at, piece->size, s->got, f) < 0
+  if (there (s, remote_check (p->remote, piece->at, piece->size, s->got, f)) < 0
       || flat_digests (s->flat, piece, s->piece, s->wanted, f) < 0)
     return -1;
   for (uint64_t i = 0; i < DIGEST_BLOCKS (piece->size); i++) {
@@ -117,9 +135,9 @@ write_phase (struct state *s, struct fault *f)
   /* A raw file has its size already; a cow file that ends with tables or is
      longer than what the engine made ends where the layout says. */
   if (p->cow && !p->fixed_size
-      && remote_truncate (p->remote, flat_size (s->flat), f) < 0)
+      && there (s, remote_truncate (p->remote, flat_size (s->flat), f)) < 0)
     return -1;
-  return remote_flush (p->remote, f);
+  return there (s, remote_flush (p->remote, f));
 }
 
 static int
@@ -138,9 +156,10 @@ seal (struct state *s, struct fault *f)
       = { .kind = FLAT_TABLE, .at = 0, .size = FLAT_HEAD };
 
   if (!s->push->cow)
-    return remote_seal (s->push->remote, NULL, 0, NULL, f);
+    return there (s, remote_seal (s->push->remote, NULL, 0, NULL, f));
   if (flat_read (s->flat, &head, s->piece, f) < 0
-      || remote_seal (s->push->remote, s->piece, FLAT_HEAD, NULL, f) < 0)
+      || there (s, remote_seal (s->push->remote, s->piece, FLAT_HEAD, NULL, f))
+             < 0)
     return -1;
   return check_piece (&head, s, f);
 }

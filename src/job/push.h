@@ -21,10 +21,12 @@ struct observer_progress;
 struct quota;
 struct reader;
 struct remote;
+struct watch;
 
 struct push {
   struct remote *remote; /* the volume is open for writing */
   struct reader *reader;
+  struct watch *watch; /* of the host; NULL: nobody looks */
   bool cow;
   bool fixed_size;        /* the container keeps the size that it has */
   bool zero_holes;        /* of raw: the container does not read as zeros */
@@ -36,6 +38,7 @@ struct push {
   const struct observer *observer;
   struct observer_progress *progress;
   uint64_t written; /* out: bytes that were sent */
+  bool host_failed; /* out: the fault is of the host, not of the repository */
 };
 
 /* Phases write and verify, and the seal.  FAULT_SPACE when the image needs

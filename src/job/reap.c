@@ -188,7 +188,7 @@ look (struct site *site, const struct host *host, const char *run_id,
 }
 
 unsigned
-reap_lost (struct site *site)
+reap_lost (struct site *site, const struct host *only)
 {
   unsigned hosts = 0;
 
@@ -199,7 +199,7 @@ reap_lost (struct site *site)
     struct fault f = FAULT_INIT;
     bool clean;
 
-    if (host == NULL)
+    if (host == NULL || (only != NULL && host != only))
       continue;
     clean = look (site, host, site->run_id, &f) == 0;
     if (!clean) {
@@ -217,19 +217,8 @@ reap_lost (struct site *site)
         log_warn ("%s", f.text);
     }
   }
-  site->lost_count = 0;
   cancel_unshield ();
   return hosts;
-}
-
-static const struct host *
-find_host (const struct site *site, const char *id)
-{
-  for (size_t i = 0; i < site->hosts->count; i++) {
-    if (strcmp (site->hosts->items[i].id, id) == 0)
-      return &site->hosts->items[i];
-  }
-  return NULL;
 }
 
 static struct journal_entry *
@@ -258,7 +247,7 @@ int
 reap_entry (struct site *site, const struct journal_list *journal,
             const struct journal_entry *e, struct fault *f)
 {
-  const struct host *host = find_host (site, e->object_id);
+  const struct host *host = site_host (site, e->object_id);
   struct journal_entry *like;
 
   if (host == NULL)

@@ -24,7 +24,7 @@ struct site_lane;
 /* Kind of a journal entry: the object is the host, the text its boot id. */
 #define REAP_KIND "volumes"
 
-/* What a helper's report says (struct msg_closed). */
+/* What a helper's report says (struct msg_report). */
 struct reap_sum {
   unsigned off;  /* deactivated, or inactive already */
   unsigned used; /* vdsm, or another helper, has taken them over */
@@ -51,10 +51,10 @@ int reap_hello (struct site_lane *lane, struct fault *f);
 /* A lane has ended; ORDERLY: its helper was stopped. */
 void reap_lane_end (struct site *site, struct site_lane *lane, bool orderly);
 
-/* After all lanes of this run have ended: look at the hosts of those that did
-   not end in order.  The number of hosts on which something may be left, each
-   is told. */
-unsigned reap_lost (struct site *site);
+/* After all lanes of this run on HOST (NULL: on all) have ended: look there, when
+   one did not end in order; once.  The number of hosts on which something may be
+   left, each is told. */
+unsigned reap_lost (struct site *site, const struct host *host);
 /* The same for the host of E, an intention of an earlier run under whose lease
    the caller is; its like in JOURNAL are settled with it. */
 int reap_entry (struct site *site, const struct journal_list *journal,

@@ -144,6 +144,16 @@ find (const void *items, size_t count, size_t size, size_t id_offset,
   return first;
 }
 
+const struct host *
+site_host (const struct site *site, const char *id)
+{
+  for (size_t i = 0; i < site->hosts->count; i++) {
+    if (strcmp (site->hosts->items[i].id, id) == 0)
+      return &site->hosts->items[i];
+  }
+  return NULL;
+}
+
 const struct cluster *
 site_cluster (const struct site *site, const char *key, size_t *count)
 {

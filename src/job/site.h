@@ -64,6 +64,8 @@ int site_login (const struct settings *settings, const char *run_id,
 void site_close (struct site *site);
 CLEANUP_DEFINE (site_close, struct site);
 
+/* A host of the inventory; NULL when the engine does not have it any more. */
+const struct host *site_host (const struct site *site, const char *id);
 /* Objects of the inventory, by id; or by id or exact name (the first, *COUNT
    says how many there are).  NULL when there is none. */
 const struct cluster *site_cluster (const struct site *site, const char *key,

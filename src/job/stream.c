@@ -49,6 +49,8 @@ struct shared {
   uint64_t reported_ms;
   bool stop;  /* a lane has failed */
   bool leave; /* the host, as the watch said */
+  bool io;    /* the host could not read its storage */
+  bool io_moved;
   struct fault fault;
   /* Of lanes that have ended; a range is begun when none is left here. */
   struct range left[STREAM_LANES_MAX * DEPTH];
@@ -60,6 +62,7 @@ struct worker {
   struct site_lane *lane;
   unsigned index;
   unsigned reopened;
+  bool host_failed;   /* the last fault is the host's, not the repository's */
   uint64_t wire_seen; /* of remote_totals */
   struct range ranges[DEPTH];
   pthread_t thread;
@@ -235,8 +238,13 @@ lane_read (struct worker *w, struct fault *f)
   while (remote_read_outstanding (w->lane->remote) > 0) {
     if (stopped (w->shared))
       return 0;
-    if (cancel_check (f) < 0 || remote_next (w->lane->remote, &b, f) < 0
-        || handle (w, &b, f) < 0)
+    if (cancel_check (f) < 0)
+      return -1;
+    if (remote_next (w->lane->remote, &b, f) < 0) {
+      w->host_failed = true;
+      return -1;
+    }
+    if (handle (w, &b, f) < 0)
       return -1;
     if (b.kind == REMOTE_DONE) {
       phase_stop (PHASE_STREAM);
@@ -332,6 +340,8 @@ worker_main (void *opaque)
   while (lane_read (w, &f) < 0) {
     if (lane_reopen (w, &f) < 0) {
       SCOPED_LOCK (&sh->lock);
+      if (sh->fault.code == FAULT_NONE)
+        sh->io = w->host_failed && f.code == FAULT_IO;
       fault_copy (&sh->fault, &f);
       sh->stop = true;
       break;
@@ -404,6 +414,40 @@ is_done (const struct shared *sh)
   return sh->left_count == 0 && next >= s->virtual_size;
 }
 
+/* Is the host to be left for the fault WHY?  One that cannot read its storage
+   only once: what no host can read would be tried by all. */
+static bool
+must_leave (struct shared *sh, const struct fault *why)
+{
+  struct stream *s = sh->stream;
+  struct fault state = FAULT_INIT;
+
+  if (sh->leave)
+    return true;
+  if (sh->io && !sh->io_moved)
+    return sh->io_moved = true;
+  return why->code == FAULT_NET
+         && watch_look (s->site, s->host, s->domain, &state) < 0
+         && state.code == FAULT_NET;
+}
+
+/* Helpers that answer end in order, which puts their volumes back; behind one
+   that does not nobody waits for the others. */
+static void
+leave_host (struct stream *s)
+{
+  bool answers = true;
+
+  for (unsigned i = 0; i < s->lane_count; i++) {
+    struct fault ignored = FAULT_INIT;
+
+    if (answers && s->lanes[i].remote != NULL)
+      answers = site_lane_stop (s->site, &s->lanes[i], &ignored) == 0;
+    else
+      site_lane_drop (s->site, &s->lanes[i]);
+  }
+}
+
 /* Open the layers on another host.  -1: with the fault for which this one is
    left, when that is not the host's, or with why none is better. */
 static int
@@ -413,13 +457,9 @@ move (struct shared *sh, struct fault *f)
   struct worker w = { .shared = sh, .lane = &s->lanes[0] };
   struct fault why = sh->fault;
 
-  if (!sh->leave
-      && (why.code != FAULT_NET
-          || watch_look (s->site, s->host, s->domain, &sh->fault) == 0
-          || sh->fault.code != FAULT_NET))
+  if (!must_leave (sh, &why))
     return fault_copy (f, &why);
-  for (unsigned i = 0; i < s->lane_count; i++)
-    site_lane_drop (s->site, &s->lanes[i]);
+  leave_host (s);
   if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, f) < 0)
     return fault_prefix (f, "%.300s", why.text);
   log_warn ("disk %s: %s; going on from host %s", s->progress->alias, why.text,
@@ -427,6 +467,7 @@ move (struct shared *sh, struct fault *f)
   fault_reset (&sh->fault);
   sh->stop = false;
   sh->leave = false;
+  sh->io = false;
   return lane_prepare (&w, f);
 }
 

@@ -140,16 +140,6 @@ look_on (struct site *site, const struct host *host, const char *id,
   return why->code == FAULT_CANCELLED ? fault_copy (f, why) : 0;
 }
 
-static const struct host *
-find_host (const struct site *site, const char *id)
-{
-  for (size_t i = 0; i < site->hosts->count; i++) {
-    if (strcmp (site->hosts->items[i].id, id) == 0)
-      return &site->hosts->items[i];
-  }
-  return NULL;
-}
-
 int
 undo_look_helpers (struct site *site, const char *run_id,
                    const struct journal_list *journal, const char *center_id,
@@ -166,7 +156,7 @@ undo_look_helpers (struct site *site, const char *run_id,
     if (strcmp (e->run_id, run_id) != 0 || strcmp (e->kind, UNDO_HOST) != 0)
       continue;
     named = true;
-    if (look_on (site, find_host (site, e->object_id), e->object_id, run_id,
+    if (look_on (site, site_host (site, e->object_id), e->object_id, run_id,
                  wait, helper, why, f)
         < 0)
       return -1;

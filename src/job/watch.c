@@ -35,7 +35,8 @@ struct watch {
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  bool end; /* under lock */
+  bool end;         /* under lock */
+  struct fault why; /* under lock: to be left, when it has a code */
 };
 
 int
@@ -88,12 +89,26 @@ watch_main (void *opaque)
 
   log_context (w->name);
   while (pause_watch (w)) {
-    if (watch_look (w->site, w->host, w->domain, &f) < 0) {
-      w->fn (&f, w->opaque);
-      break;
+    if (watch_look (w->site, w->host, w->domain, &f) == 0)
+      continue;
+    {
+      SCOPED_LOCK (&w->lock);
+      fault_copy (&w->why, &f);
     }
+    if (w->fn != NULL)
+      w->fn (&f, w->opaque);
+    break;
   }
   return NULL;
+}
+
+int
+watch_check (struct watch *w, struct fault *f)
+{
+  if (w == NULL)
+    return 0;
+  SCOPED_LOCK (&w->lock);
+  return w->why.code != FAULT_NONE ? fault_copy (f, &w->why) : 0;
 }
 
 struct watch *
@@ -155,22 +170,31 @@ refresh_hosts (struct site *site, const struct host_list *now,
 }
 
 int
-watch_elsewhere (struct site *site, const char *vm_id, const struct host *from,
-                 const struct host **to, struct fault *f)
+watch_other (struct site *site, const char *center_id, const char *prefer_id,
+             const struct host *from, const struct host **to, struct fault *f)
 {
   CLEANUP (host_list_free) struct host_list *now = NULL;
-  CLEANUP (vm_free) struct vm *vm = NULL;
   struct plan_input input
       = { .hosts = site->hosts, .clusters = site->clusters };
 
-  if (host_list (site->engine, &now, f) < 0
-      || vm_get (site->engine, vm_id, &vm, f) < 0)
+  if (host_list (site->engine, &now, f) < 0)
     return -1;
   refresh_hosts (site, now, from);
-  *to = plan_host (&input, cluster_center (site->clusters, vm->cluster_id),
-                   vm->host_id);
+  *to = plan_host (&input, center_id, prefer_id);
   return *to != NULL ? 0
                      : fault_set (f, FAULT_NET, 0,
                                   "no other host of its data center "
                                   "is up");
+}
+
+int
+watch_elsewhere (struct site *site, const char *vm_id, const struct host *from,
+                 const struct host **to, struct fault *f)
+{
+  CLEANUP (vm_free) struct vm *vm = NULL;
+
+  if (vm_get (site->engine, vm_id, &vm, f) < 0)
+    return -1;
+  return watch_other (site, cluster_center (site->clusters, vm->cluster_id),
+                      vm->host_id, from, to, f);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A host that is read from, as the engine sees it: one that is put into
+/* A host that is read from or written to, as the engine sees it: one that is put into
    maintenance, is fenced or loses its storage is left at once, since the
    engine does not know of us and waits for nobody. */
 #ifndef WATCH_H
@@ -14,7 +14,8 @@ struct site;
 struct watch;
 
 /* Called once, by a thread of the watch, when HOST is to be left: WHY has the
-   code FAULT_NET, or FAULT_BUSY when no host is better. */
+   code FAULT_NET, or FAULT_BUSY when no host is better.  NULL: watch_check is
+   asked. */
 typedef void (*watch_fn) (const struct fault *why, void *opaque);
 
 /* Look at HOST and DOMAIN every few seconds until watch_end; NAME is that of
@@ -24,13 +25,20 @@ struct watch *watch_begin (struct site *site, const struct host *host,
                            watch_fn fn, void *opaque);
 /* May wait for an answer of the engine.  NULL is a no-op. */
 void watch_end (struct watch *w);
+/* Has the host to be left, as far as W has seen?  -1 with the reason, as in
+   watch_fn.  NULL: 0. */
+int watch_check (struct watch *w, struct fault *f);
 
 /* Is HOST to be left now?  -1 with the reason, as in watch_fn; what the engine
    does not answer is no reason. */
 int watch_look (struct site *site, const struct host *host,
                 const struct domain *domain, struct fault *f);
-/* Another host for the disks of VM_ID than FROM: that on which it runs, else as
-   the plan chooses.  The inventory's states of hosts are refreshed. */
+/* Another host of the data center than FROM: PREFER_ID if it is up, else as the
+   plan chooses.  The inventory's states of hosts are refreshed. */
+int watch_other (struct site *site, const char *center_id,
+                 const char *prefer_id, const struct host *from,
+                 const struct host **to, struct fault *f);
+/* The same for the disks of VM_ID: that on which it runs is preferred. */
 int watch_elsewhere (struct site *site, const char *vm_id,
                      const struct host *from, const struct host **to,
                      struct fault *f);

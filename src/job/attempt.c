@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+#include "base/fault.h"
+#include "base/uuid.h"
+#include "base/xmem.h"
+#include "engine/disk.h"
+#include "engine/domain.h"
+#include "engine/host.h"
+#include "host/remote.h"
+#include "job/attempt.h"
+#include "job/journal.h"
+#include "job/observer.h"
+#include "job/phase.h"
+#include "job/pin.h"
+#include "job/push.h"
+#include "job/reap.h"
+#include "job/restore_plan.h"
+#include "job/site.h"
+#include "job/undo.h"
+#include "job/volgroup.h"
+#include "job/watch.h"
+#include "repo/lease.h"
+#include "repo/manifest.h"
+#include "repo/reader.h"
+
+struct new_disk {
+  const struct restore_plan_disk *plan;
+  struct disk *disk; /* as the engine made it */
+  char id[UUID_SIZE];
+  unsigned intention; /* 0: nothing was asked for */
+  struct pin pin;
+};
+
+struct attempt {
+  const struct attempt_params *params;
+  struct site *site;
+  struct lease *lease;
+  char lease_id[UUID_SIZE]; /* names this attempt in lease and journal */
+  struct new_disk *disks;   /* as many as the plan has */
+  struct site_lane lane;
+  bool has_opened; /* a helper was asked to open a disk, and may have it */
+  bool must_move;
+  unsigned host_intention; /* 0: no disk was asked for */
+  struct attempt_totals totals;
+};
+
+static size_t
+disk_count (const struct attempt *a)
+{
+  return a->params->plan->disk_count;
+}
+
+static void
+enter (struct attempt *a, enum phase phase, const char *text)
+{
+  const struct observer *o = a->params->observer;
+
+  if (o->phase != NULL)
+    o->phase (o->opaque, a->params->vm_name, phase_name (phase), text);
+  phase_stop (phase);
+}
+
+/* --- create and hold -------------------------------------------------- */
+
+static int
+create_disk (struct attempt *a, struct new_disk *d, struct fault *f)
+{
+  CLEANUP_FREE char *description = xasprintf ("%s restore of %s", a->site->tag,
+                                              a->params->plan->point_text);
+  char volume[UUID_SIZE];
+  const struct target *t = &d->plan->target;
+  struct disk_create create = {
+    .id = d->id,
+    .volume_id = volume,
+    .alias = d->plan->from->alias != NULL ? d->plan->from->alias : d->id,
+    .description = description,
+    .domain_id = d->plan->domain->id,
+    .format = t->cow ? DISK_FORMAT_COW : DISK_FORMAT_RAW,
+    .sparse = t->sparse,
+    .incremental = t->incremental,
+    .wipe_after_delete = d->plan->from->wipe_after_delete,
+    .provisioned_size = d->plan->from->virtual_size,
+    .initial_size = t->initial_size,
+    .qcow_version = !t->cow                 ? NULL
+                    : t->qcow2_version >= 3 ? "qcow2_v3"
+                                            : "qcow2_v2",
+  };
+
+  uuid_make (d->id);
+  uuid_make (volume);
+  if (journal_intend (a->site->journal, "disk", a->lease_id, d->id, description,
+                      &d->intention, f)
+          < 0
+      || disk_create (a->site->engine, &create, &d->disk, f) < 0)
+    return -1;
+  phase_stop (PHASE_CREATE);
+  if (d->disk->provisioned_size < d->plan->from->virtual_size)
+    return fault_set (f, FAULT_REMOTE, 0,
+                      "the engine made it %llu bytes large, %llu are needed",
+                      (unsigned long long)d->disk->provisioned_size,
+                      (unsigned long long)d->plan->from->virtual_size);
+  if ((d->disk->format == DISK_FORMAT_COW) != t->cow)
+    return fault_set (f, FAULT_REMOTE, 0,
+                      "the engine made it in another format than was asked "
+                      "for");
+  return journal_exists (a->site->journal, d->intention, d->id, f);
+}
+
+static int
+create_phase (struct attempt *a, struct fault *f)
+{
+  const struct host *host = a->params->host;
+
+  enter (a, PHASE_CREATE, "");
+  if (journal_intend (a->site->journal, UNDO_HOST, a->lease_id, host->id,
+                      host->name, &a->host_intention, f)
+      < 0)
+    return -1;
+  for (size_t i = 0; i < disk_count (a); i++) {
+    if (cancel_check (f) < 0 || create_disk (a, &a->disks[i], f) < 0)
+      return fault_prefix (f, "disk %s", a->disks[i].plan->from->alias);
+  }
+  return 0;
+}
+
+/* All disks are held before the first byte is written: a refusal costs
+   nothing then, and none can be used before all are complete. */
+static int
+hold_phase (struct attempt *a, struct fault *f)
+{
+  for (size_t i = 0; i < disk_count (a); i++) {
+    struct new_disk *d = &a->disks[i];
+
+    if (!pin_wanted (a->site, d->plan->target.block))
+      continue;
+    enter (a, PHASE_HOLD, d->plan->from->alias);
+    if (cancel_check (f) < 0 || lease_check (a->lease, f) < 0
+        || pin_take (a->site, a->lease_id, d->id, a->params->host, &d->pin, f)
+               < 0)
+      return fault_prefix (f, "disk %s", d->plan->from->alias);
+  }
+  return 0;
+}
+
+/* Nobody has them open any more. */
+static int
+end_hold (struct attempt *a, struct fault *f)
+{
+  for (size_t i = 0; i < disk_count (a); i++) {
+    if (lease_check (a->lease, f) < 0
+        || pin_release (a->site, &a->disks[i].pin, f) < 0)
+      return fault_prefix (f, "disk %s", a->disks[i].plan->from->alias);
+  }
+  return 0;
+}
+
+/* --- prove, write, verify --------------------------------------------- */
+
+/* What the helper must know of the volume; msg_open_write_reset frees it. */
+static int
+describe (const struct new_disk *d, struct msg_open_write *m, struct fault *f)
+{
+  const struct target *t = &d->plan->target;
+
+  *m = (struct msg_open_write){
+    .kind = t->block ? MSG_BLOCK : MSG_FILE,
+    .format = t->cow ? MSG_COW : MSG_RAW,
+    .flags = MSG_WRITE_FRESH | (d->pin.intention != 0 ? MSG_WRITE_LOCKED : 0u),
+    .capacity = target_capacity (t, d->disk->provisioned_size),
+  };
+  if (domain_dir (d->plan->domain, m->dir, f) < 0)
+    return -1;
+  snprintf (m->image, sizeof m->image, "%s", d->disk->id);
+  snprintf (m->volume, sizeof m->volume, "%s", d->disk->volume_id);
+  if (!t->block)
+    return 0;
+  m->need = t->cow ? t->image_size : m->capacity;
+  volgroup_fill (d->plan->domain, &m->group);
+  return 0;
+}
+
+/* PUSH gets what the volume is like. */
+static int
+prove (struct attempt *a, struct new_disk *d, struct push *push,
+       struct fault *f)
+{
+  struct msg_wopened wopened = { .container = 0 };
+  struct msg_open_write m;
+  int rc;
+
+  enter (a, PHASE_PROVE, d->plan->from->alias);
+  if (a->lane.remote == NULL
+      && site_lane_open (a->site, a->params->host, &a->lane, f) < 0)
+    return -1;
+  if (describe (d, &m, f) < 0)
+    return -1;
+  a->has_opened = true;
+  /* A volume that is held is active by the engine's doing, and stays so. */
+  if (m.kind == MSG_BLOCK && d->pin.intention == 0
+      && reap_intend (a->site, &a->lane, a->lease_id, f) < 0) {
+    msg_open_write_reset (&m);
+    return -1;
+  }
+  rc = remote_open_write (a->lane.remote, &m, &wopened, f);
+  push->remote = a->lane.remote;
+  push->capacity = m.capacity;
+  if (m.kind == MSG_BLOCK)
+    push->container = wopened.container;
+  if (m.kind == MSG_BLOCK && m.format == MSG_RAW)
+    push->capacity = wopened.container;
+  msg_wopened_reset (&wopened);
+  msg_open_write_reset (&m);
+  phase_stop (PHASE_PROVE);
+  return rc < 0 ? site_explain (a->site, a->params->host, f) : 0;
+}
+
+static int
+push_disk (struct attempt *a, struct new_disk *d, struct push *push,
+           struct fault *f)
+{
+  CLEANUP (reader_close) struct reader *reader = NULL;
+
+  if (reader_open (a->site->place, a->params->plan->point, d->plan->from->id,
+                   &reader, f)
+          < 0
+      || prove (a, d, push, f) < 0)
+    return -1;
+  push->reader = reader;
+  if (lease_check (a->lease, f) < 0)
+    return -1;
+  if (push_run (push, f) < 0) {
+    if (f->code == FAULT_SPACE)
+      fault_append (f,
+                    "; make room on storage domain %s or choose another "
+                    "with --storage",
+                    d->plan->domain->name);
+    return -1;
+  }
+  return reap_close (&a->lane, f);
+}
+
+/* One disk, while somebody looks at the host in the engine. */
+static int
+fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
+{
+  const struct target *t = &d->plan->target;
+  struct observer_progress progress = {
+    .vm_name = a->params->vm_name,
+    .disk_id = d->id,
+    .alias = d->plan->from->alias,
+    .virtual_size = d->plan->from->virtual_size,
+  };
+  struct push push = {
+    .cow = t->cow,
+    .fixed_size = !t->sparse || t->block,
+    .zero_holes = t->block,
+    .qcow2_version = t->qcow2_version,
+    .quota = a->params->quota,
+    .observer = a->params->observer,
+    .progress = &progress,
+  };
+  int rc;
+
+  push.watch = watch_begin (a->site, a->params->host, d->plan->domain,
+                            a->params->vm_name, NULL, NULL);
+  rc = push_disk (a, d, &push, f);
+  watch_end (push.watch);
+  if (rc < 0) {
+    a->must_move
+        = f->code == FAULT_NET || (f->code == FAULT_IO && push.host_failed);
+    return fault_prefix (f, "disk %s", progress.alias);
+  }
+  a->totals.bytes_virtual += progress.virtual_size;
+  a->totals.bytes_data += progress.bytes_total;
+  a->totals.bytes_wire += push.written;
+  a->totals.disk_count++;
+  return 0;
+}
+
+/* --- an attempt ------------------------------------------------------- */
+
+struct attempt *
+attempt_new (const struct attempt_params *params)
+{
+  struct attempt *a = xcalloc (1, sizeof *a);
+
+  a->params = params;
+  a->site = params->site;
+  uuid_make (a->lease_id);
+  a->disks = xcalloc (params->plan->disk_count, sizeof *a->disks);
+  for (size_t i = 0; i < params->plan->disk_count; i++)
+    a->disks[i].plan = &params->plan->disks[i];
+  return a;
+}
+
+void
+attempt_free (struct attempt *a)
+{
+  if (a == NULL)
+    return;
+  for (size_t i = 0; i < disk_count (a); i++)
+    disk_free (a->disks[i].disk);
+  free (a->disks);
+  lease_drop (a->lease);
+  free (a);
+}
+
+int
+attempt_run (struct attempt *a, struct fault *f)
+{
+  if (lease_take (a->site->place, a->lease_id, a->site->run_id, &a->lease, f)
+          < 0
+      || create_phase (a, f) < 0 || hold_phase (a, f) < 0)
+    return -1;
+  for (size_t i = 0; i < disk_count (a); i++) {
+    if (fill_disk (a, &a->disks[i], f) < 0)
+      return -1;
+  }
+  if (site_lane_stop (a->site, &a->lane, f) < 0) {
+    a->must_move = f->code == FAULT_NET;
+    return -1;
+  }
+  a->has_opened = false;
+  return end_hold (a, f);
+}
+
+bool
+attempt_must_move (const struct attempt *a)
+{
+  return a->must_move;
+}
+
+void
+attempt_totals (const struct attempt *a, struct attempt_totals *out)
+{
+  *out = a->totals;
+}
+
+struct lease *
+attempt_lease (const struct attempt *a)
+{
+  return a->lease;
+}
+
+const char *
+attempt_lease_id (const struct attempt *a)
+{
+  return a->lease_id;
+}
+
+const char *
+attempt_disk_id (const struct attempt *a, size_t index)
+{
+  return a->disks[index].id;
+}
+
+int
+attempt_quiet (struct attempt *a, bool wait, struct fault *f)
+{
+  struct fault ignored = FAULT_INIT;
+
+  /* Only a helper that says goodbye is known to be gone. */
+  if (a->lane.remote != NULL && remote_alive (a->lane.remote)
+      && site_lane_stop (a->site, &a->lane, &ignored) == 0)
+    a->has_opened = false;
+  site_lane_drop (a->site, &a->lane);
+  if (!a->has_opened)
+    return 0;
+  if (!wait)
+    return fault_set (f, FAULT_BUSY, 0, "host %s may still write to its disks",
+                      a->params->host->name);
+  if (undo_wait_helper (a->site, a->params->host, f) < 0)
+    return -1;
+  a->has_opened = false;
+  return 0;
+}
+
+int
+attempt_undo (struct attempt *a, struct fault *f)
+{
+  for (size_t i = 0; i < disk_count (a); i++) {
+    struct new_disk *d = &a->disks[i];
+
+    if (d->intention == 0)
+      continue;
+    if (pin_undo (a->site, d->id, &d->pin, f) < 0
+        || undo_disk (a->site, d->id, d->intention, f) < 0)
+      return -1;
+    d->intention = 0;
+  }
+  if (a->host_intention != 0
+      && journal_settle (a->site->journal, a->host_intention, f) < 0)
+    return -1;
+  a->host_intention = 0;
+  return 0;
+}
+
+int
+attempt_settle (struct attempt *a, struct fault *f)
+{
+  int rc = 0;
+
+  for (size_t i = 0; i < disk_count (a); i++) {
+    if (journal_settle (a->site->journal, a->disks[i].intention, f) < 0)
+      rc = -1;
+  }
+  if (journal_settle (a->site->journal, a->host_intention, f) < 0)
+    rc = -1;
+  return rc;
+}
