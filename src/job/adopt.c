@@ -283,7 +283,7 @@ remove_disk (struct adopt *a, const struct adopt_object *o, struct fault *f)
                       d->vm_id);
   domain = d->domain_count > 0 ? site_domain (a->site, d->domain_ids[0], &count)
                                : NULL;
-  if (undo_look_helpers (a->site, o->run_id, &none,
+  if (undo_look_helpers (a->site, o->run_id, NULL, &none,
                          domain != NULL ? domain->center_id : NULL, true,
                          &helper, &why, f)
       < 0)

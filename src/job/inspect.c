@@ -272,7 +272,7 @@ look_at_disk (struct look *l, struct fault *f)
     return 0;
   domain = d->domain_count > 0 ? site_domain (l->site, d->domain_ids[0], &count)
                                : NULL;
-  return undo_look_helpers (l->site, l->item->run_id, l->journal,
+  return undo_look_helpers (l->site, l->item->run_id, lease_of (l), l->journal,
                             domain != NULL ? domain->center_id : NULL,
                             l->mode == INSPECT_TAKE, &out->facts.helper,
                             &out->why, f);

@@ -224,6 +224,7 @@ host_is_left (const struct journal_list *journal, const struct journal_entry *e)
     const struct journal_entry *other = &journal->entries[i];
 
     if (!other->settled && strcmp (other->run_id, e->run_id) == 0
+        && strcmp (other->vm_id, e->vm_id) == 0
         && strcmp (other->kind, UNDO_HOST) != 0
         && strcmp (other->kind, REAP_KIND) != 0)
       return true;

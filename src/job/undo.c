@@ -141,7 +141,7 @@ look_on (struct site *site, const struct host *host, const char *id,
 }
 
 int
-undo_look_helpers (struct site *site, const char *run_id,
+undo_look_helpers (struct site *site, const char *run_id, const char *lease_id,
                    const struct journal_list *journal, const char *center_id,
                    bool wait, enum verdict_helper *helper, struct fault *why,
                    struct fault *f)
@@ -153,7 +153,8 @@ undo_look_helpers (struct site *site, const char *run_id,
   for (size_t i = 0; i < journal->count; i++) {
     const struct journal_entry *e = &journal->entries[i];
 
-    if (strcmp (e->run_id, run_id) != 0 || strcmp (e->kind, UNDO_HOST) != 0)
+    if (strcmp (e->run_id, run_id) != 0 || strcmp (e->kind, UNDO_HOST) != 0
+        || (lease_id != NULL && strcmp (e->vm_id, lease_id) != 0))
       continue;
     named = true;
     if (look_on (site, site_host (site, e->object_id), e->object_id, run_id,

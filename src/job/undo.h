@@ -27,12 +27,13 @@ int undo_wait_helper (struct site *site, const struct host *host,
 int undo_wait_run (struct site *site, const struct host *host,
                    const char *run_id, struct fault *f);
 /* Helpers of RUN_ID, an earlier run that does not live, on every host where it
-   may have had one: those that its open intentions in JOURNAL name; when there
-   are none, all of the data center CENTER_ID (NULL: of all).  WAIT: as
+   may have had one: those that its open intentions in JOURNAL under LEASE_ID
+   (NULL: any) name; when there are none, all of the data center CENTER_ID
+   (NULL: of all).  WAIT: as
    undo_wait_helper, one after the other.  *WHY (reset before) says which host
    and what, unless *HELPER is _GONE.  -1 only when the user stops. */
 int undo_look_helpers (struct site *site, const char *run_id,
-                       const struct journal_list *journal,
+                       const char *lease_id, const struct journal_list *journal,
                        const char *center_id, bool wait,
                        enum verdict_helper *helper, struct fault *why,
                        struct fault *f);

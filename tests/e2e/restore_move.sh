@@ -92,6 +92,26 @@ ctl host-status "$other" up
 clean
 echo 'ok: all hosts in maintenance'
 
+# Killed on its second way, while the first host is down: what the second one
+# had goes, the rest when the first can tell.
+halted write:3
+on_host kill
+kill -CONT "$HALTED"
+wait_until 60 grep -q 'starting over' "$OUT"
+wait_until 60 sh -c "[ \$(grep -c 'finding the new' '$OUT') -eq 2 ]"
+kill -KILL "$HALTED"
+wait "$HALTED" 2>/dev/null || true
+HALTED=
+expect 1 cl leftovers --clean
+[ "$(marked)" -eq 1 ] || die 'killed on the second way: not one disk is left'
+on_host start
+wait_until 60 sh -c "sh '$TOP/tests/lab/lab.sh' ctl '$LAB' inventory \
+  | jq -e '.hosts | all (.status == \"up\")'"
+expect 0 cl leftovers --clean
+[ "$(marked)" -eq 0 ] || die 'killed on the second way: disks are left'
+clean
+echo 'ok: killed on its second way'
+
 # The user stops it on its second way: all of it goes.
 halted write:3
 ctl host-status "$first" maintenance
