@@ -9,16 +9,23 @@ socket go through, see bridge.
 """
 
 import base64
+import fcntl
 import glob
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
-import time
 
 LINE_MAX = 64 << 20
+
+
+def await_host():
+    """Until the host side of a port comes, of which a signal tells: a port without one is always
+    ready and gives nothing, so that looking again and again would cost a slow machine much."""
+    signal.sigtimedwait({signal.SIGIO}, 5)
 
 
 def read_line(port, kept):
@@ -30,7 +37,7 @@ def read_line(port, kept):
             part = None
         if part == b'':
             kept = b''
-            time.sleep(0.02)
+            await_host()
         elif part is None:
             select.select([port], [], [], 1)
         else:
@@ -101,7 +108,7 @@ def bridge(port, peer, kept):
                     continue
                 kept += part
                 if not part:
-                    time.sleep(0.02)
+                    await_host()
             else:
                 part = peer.recv(1 << 16)
                 write_all(port, (base64.b64encode(part) if part else b'.') + b'\n')
@@ -111,7 +118,10 @@ def bridge(port, peer, kept):
 
 
 def serve(path):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
     port = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    fcntl.fcntl(port, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(port, fcntl.F_SETFL, os.O_RDWR | os.O_NONBLOCK | os.O_ASYNC)
     line = kept = b''
     while True:
         if not line:
