@@ -101,9 +101,9 @@ explain_sudo (struct conn *c, const char *errors, struct fault *f)
   if (strstr (errors, "password is required") != NULL
       || strstr (errors, "no askpass") != NULL)
     return fault_set (f, FAULT_REMOTE, 0,
-                      "host %s: sudo wants a password of user %s; add to its "
-                      "sudoers: %s ALL=(root) NOPASSWD: ALL",
-                      name, user, user);
+                      "host %s: sudo wants a password of user %s; its sudoers "
+                      "must have the NOPASSWD rules of sudoers.example",
+                      name, user);
   if (strstr (errors, "have a tty") != NULL)
     return fault_set (f, FAULT_REMOTE, 0,
                       "host %s: sudo wants a terminal; add to its sudoers: "
@@ -114,8 +114,9 @@ explain_sudo (struct conn *c, const char *errors, struct fault *f)
       || strstr (errors, "may not run sudo") != NULL)
     return fault_set (f, FAULT_REMOTE, 0,
                       "host %s: sudo does not let user %s run commands as "
-                      "root; add to its sudoers: %s ALL=(root) NOPASSWD: ALL",
-                      name, user, user);
+                      "root; its sudoers must have the NOPASSWD rules of "
+                      "sudoers.example",
+                      name, user);
   if (strstr (errors, "sudo") != NULL && strstr (errors, "not found") != NULL)
     return fault_set (f, FAULT_REMOTE, 0,
                       "host %s: there is no sudo; install it, or log in as "

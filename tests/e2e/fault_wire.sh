@@ -88,7 +88,7 @@ expect 0 cl restore "$point" --as copy
 prove vm "$point" copy
 id=$(ctl inventory | jq -r '.vms[] | select(.name == "copy") | .id')
 api DELETE "/vms/$id" >/dev/null
-in_host sh -c 'echo "backup ALL=(ALL) ALL" >/etc/sudoers.d/backup'
+in_host sh -c 'echo "backup ALL=(ALL) ALL" >/etc/sudoers.d/chainlift'
 row 'sudo wants a password' 7 "host $host" sudo NOPASSWD -- cl backup "$vm"
 settings 'ssh: { user = "backup"; };'
 row 'a user without rights' 9 "host $host" ssh.sudo -- cl backup "$vm"

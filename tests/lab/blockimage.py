@@ -22,6 +22,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 PARTS = os.path.join(HERE, 'guest')
+# What a host lets the user `backup` do is what we tell administrators.
+SUDOERS = os.path.join(TOP, 'conf/sudoers.example')
 ESSENTIAL = (
     'base-files base-passwd bash coreutils dash debianutils diffutils findutils grep gzip sed tar '
     'util-linux mount login mawk hostname init-system-helpers libc-bin ncurses-base'
@@ -130,7 +132,7 @@ def words(name):
 def digest():
     """Of everything that the image is made by; new packages in Debian alone do not count."""
     found = hashlib.sha256()
-    own = [__file__, os.path.join(HERE, 'writer.py')]
+    own = [__file__, SUDOERS, os.path.join(HERE, 'writer.py')]
     for path in own + sorted(os.path.join(PARTS, name) for name in os.listdir(PARTS)):
         with open(path, 'rb') as source:
             found.update(os.path.basename(path).encode() + b'\0' + source.read())
@@ -220,7 +222,8 @@ def configure(root):
     put(root, 'etc/nsswitch.conf', 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n')
     put(root, 'etc/hosts', '127.0.0.1 localhost\n')
     put(root, 'etc/ssh/sshd_config', SSHD)
-    put(root, 'etc/sudoers.d/backup', 'backup ALL=(ALL) NOPASSWD: ALL\n', 0o440)
+    with open(SUDOERS) as source:
+        put(root, 'etc/sudoers.d/chainlift', source.read(), 0o440)
     for kind in ('auth', 'account', 'password', 'session', 'session-noninteractive'):
         put(root, 'etc/pam.d/common-' + kind, '%s required pam_permit.so\n' % kind.split('-')[0])
     put(root, 'etc/multipath.conf', MULTIPATH)

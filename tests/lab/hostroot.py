@@ -136,6 +136,9 @@ def write(host):
     )
     with open(os.path.join(here, 'writer.py')) as source:
         writer = source.read()
+    # What a host lets the user `backup` do is what we tell administrators.
+    with open(os.path.join(here, '../../conf/sudoers.example')) as source:
+        sudoers = source.read()
     texts = {
         'etc/passwd': (0o644, PASSWD),
         'etc/group': (0o644, GROUP),
@@ -146,7 +149,7 @@ def write(host):
         'etc/resolv.conf': (0o644, ''),
         'etc/nsswitch.conf': (0o644, 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n'),
         'etc/ssh/sshd_config': (0o644, SSHD_CONFIG % host.ssh_port),
-        'etc/sudoers.d/backup': (0o440, 'backup ALL=(ALL) NOPASSWD: ALL\n'),
+        'etc/sudoers.d/chainlift': (0o440, sudoers),
         'usr/lib/lab/init': (0o755, STAGE2),
         'usr/lib/lab/writer.py': (0o755, writer),
     }
