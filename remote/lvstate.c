@@ -182,33 +182,48 @@ put_head (struct lvstate_file *s, const char *sd, const struct group_spec *g,
   return rc;
 }
 
+/* A new file that is locked: its descriptor, or -1. */
+static int
+create_in (int dir, char *name, size_t size)
+{
+  char digits[NAME_DIGITS + 1];
+  struct stat st;
+  int fd;
+
+  uuid_hex (digits, NAME_DIGITS);
+  snprintf (name, size, PREFIX "%d.%s", (int)getpid (), digits);
+  fd = openat (dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  /* one who looks for orphans may have been faster: another name then */
+  if (fd >= 0
+      && (flock (fd, LOCK_EX | LOCK_NB) < 0 || fstat (fd, &st) < 0
+          || st.st_nlink == 0)) {
+    close (fd);
+    fd = -1;
+  }
+  return fd;
+}
+
 int
 lvstate_create (const char *sd, const struct group_spec *g,
                 struct lvstate_file *out, struct fault *f)
 {
-  CLEANUP_CLOSE int dir = open_dir (true, f);
-  char digits[NAME_DIGITS + 1];
-  struct stat st;
+  struct fault why = FAULT_INIT;
+  int dir;
 
   out->fd = -1;
-  for (int i = 0; dir >= 0 && out->fd < 0 && i < TRIES; i++) {
-    uuid_hex (digits, NAME_DIGITS);
-    snprintf (out->name, sizeof out->name, PREFIX "%d.%s", (int)getpid (),
-              digits);
-    out->fd
-        = openat (dir, out->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    /* one who looks for orphans may have been faster: another name then */
-    if (out->fd >= 0
-        && (flock (out->fd, LOCK_EX | LOCK_NB) < 0 || fstat (out->fd, &st) < 0
-            || st.st_nlink == 0)) {
-      close (out->fd);
-      out->fd = -1;
-    }
+  /* The directory goes with the last file in it, perhaps at this moment. */
+  for (int i = 0; out->fd < 0 && i < TRIES; i++) {
+    fault_reset (&why);
+    dir = open_dir (true, &why);
+    if (dir < 0)
+      continue;
+    out->fd = create_in (dir, out->name, sizeof out->name);
+    if (out->fd < 0)
+      fault_set (&why, FAULT_IO, errno, "make a file in %s", LVSTATE_DIR);
+    close (dir);
   }
-  if (dir < 0)
-    return -1;
   if (out->fd < 0)
-    return fault_set (f, FAULT_IO, errno, "make a file in %s", LVSTATE_DIR);
+    return fault_copy (f, &why);
   if (put_head (out, sd, g, f) == 0)
     return 0;
   lvstate_close (out, true);
@@ -240,7 +255,8 @@ lvstate_close (struct lvstate_file *s, bool remove)
     return;
   if (remove)
     dir = open_dir (false, NULL);
-  if (dir >= 0 && unlinkat (dir, s->name, 0) < 0)
+  /* only an empty directory goes */
+  if (dir >= 0 && (unlinkat (dir, s->name, 0) < 0 || rmdir (LVSTATE_DIR) < 0))
     errno = 0;
   fdio_close (&s->fd, s->name, NULL);
 }
