@@ -400,7 +400,8 @@ class Guest(Host):
     def save(self, path):
         """Write the state of the machine to a file and end it."""
         for _ in range(50):
-            if not [p for p in self.survey_all() if p.startswith('process sshd: ')]:
+            if not [p for p in self.survey_all()
+                    if p.startswith('process sshd: ') and '[listener]' not in p]:
                 break
             time.sleep(0.1)
         save(self.dir, path)
