@@ -36,18 +36,19 @@ enum {
 
 /* Without ' and !, which stand for themselves in no shell that a user may
    have.  $n nonce, $s size, $d our directory, which has the shell's pid in its
-   name.  A helper removes its own directory; one whose process is gone, or that
-   is older than an hour (pids come again), belongs to one that was killed. */
+   name, $u our uid, $b where to look.  A helper removes its own directory; one
+   whose process is gone, or that is older than an hour (pids come again),
+   belongs to one that was killed. */
 #define BASES "/run /var/tmp /dev/shm /root /tmp"
 #define REMOVE_DEAD                                                            \
-  "find $b -maxdepth 1 -type d -name \".chainlift.*\" -user $(id -u) "         \
+  "find $b -maxdepth 1 -type d -name \".chainlift.*\" -user $u "               \
   "-mmin +60 -exec rm -rf {} + 2>/dev/null; "                                  \
   "[ -d /proc/$$ ] && for p in $(find $b -maxdepth 1 -type d "                 \
-  "-name \".chainlift.[0-9]*.*\" -user $(id -u) 2>/dev/null); do "             \
+  "-name \".chainlift.[0-9]*.*\" -user $u 2>/dev/null); do "                   \
   "x=${p##*/.chainlift.}; [ -d /proc/${x%%.*} ] || rm -rf $p; done; "
 
 static const char push_script[]
-    = "umask 077; d=; "
+    = "umask 077; d=; u=$(id -u); "
       "trap \"exit 1\" 1 2 13 15; "
       "trap \"case \\$d in */.chainlift.*) rm -rf \\\"\\$d\\\";; esac\" 0; "
       "for b in " BASES "; do "
@@ -69,8 +70,10 @@ static const char push_script[]
 /* Processes by the name that the helper gives itself.  What dead ones left on
    the host goes, because the next helper may be pushed to another one. */
 static const char probe_script[]
-    = "for b in " BASES "; do "
-      "[ -d $b ] && [ -w $b ] || continue; " REMOVE_DEAD "done; "
+    = "u=$(id -u); b=; "
+      "for x in " BASES "; do "
+      "[ -d $x ] && [ -w $x ] && b=\"$b $x\"; done; "
+      "[ -z \"$b\" ] || { " REMOVE_DEAD "}; "
       "read b </proc/sys/kernel/random/boot_id; echo boot $b; "
       "for p in /proc/[0-9]*; do "
       "c=; read c 2>/dev/null <$p/comm || continue; "
