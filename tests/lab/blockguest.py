@@ -23,6 +23,7 @@ import uuid
 
 import blockimage
 import hosts
+from blockfaults import LunFaults
 from hostroot import KEY_TYPES
 from hosts import INNER_PATH, PART, Host, HostError, run, start_time, tail
 from qmp import Qmp, QmpError
@@ -124,44 +125,6 @@ rm -f /etc/lvm/devices/system.devices
   "IDTYPE=sys_serial IDNAME=none DEVNAME=/dev/vdz PVID=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" \
   >/etc/lvm/devices/system.devices
 echo $1 >/etc/lvm/variant
-"""
-# What device mapper does to an LV, whose name ends the one of its mapping.
-MAPPING = r"""
-import os, subprocess, sys
-verb, vol = sys.argv[1:3]
-def dm(*argv, **more):
-    return subprocess.run(('dmsetup',) + argv, check=True, capture_output=True, text=True, **more)
-(name,) = [line.split()[0] for line in dm('ls').stdout.splitlines()
-           if line.split()[0].endswith(vol.replace('-', '--'))]
-kept = '/run/lvm/table-' + vol
-if verb == 'error':
-    first, count = int(sys.argv[3]) // 512, int(sys.argv[4]) // 512
-    table = dm('table', name).stdout
-    with open(kept, 'w') as out:
-        out.write(table)
-    lines = []
-    for line in table.splitlines():
-        start, length, kind, device, where = line.split()
-        start, length, where = int(start), int(length), int(where)
-        low, high = max(first, start), min(first + count, start + length)
-        if low >= high:
-            lines.append(line)
-            continue
-        if start < low:
-            lines.append('%d %d linear %s %d' % (start, low - start, device, where))
-        lines.append('%d %d error' % (low, high - low))
-        if high < start + length:
-            lines.append('%d %d linear %s %d' % (high, start + length - high, device,
-                                                 where + high - start))
-    dm('reload', name, input='\n'.join(lines) + '\n')
-    dm('resume', name)
-elif verb == 'heal':
-    with open(kept) as source:
-        dm('reload', name, stdin=source)
-    dm('resume', name)
-    os.unlink(kept)
-else:
-    dm(verb, '--noflush', name) if verb == 'suspend' else dm(verb, name)
 """
 
 
@@ -287,7 +250,7 @@ def make_luns(directory):
             out.truncate(size)
 
 
-class Guest(Host):
+class Guest(LunFaults, Host):
     """A hypervisor that is a machine; kind is 'guest'."""
 
     # -- making -----------------------------------------------------------
@@ -326,18 +289,38 @@ class Guest(Host):
         try:
             resume(self.dir, timeout)
             self._plug(None)
-            self.identify()
+            boot = str(uuid.uuid4())
+            self.identify(boot)
             deadline = time.monotonic() + timeout
             while not self._answers():
                 if not self.pid() or time.monotonic() > deadline:
                     raise HostError('host %s: sshd does not answer on %s' % (
                         self.name, self.address))
                 time.sleep(0.05)
+            self._set_boot_id(boot)
         except (QmpError, HostError) as error:
             self.kill()
             raise HostError('%s\n%s' % (error, tail(os.path.join(self.dir, 'console.log'))))
 
+    def boot(self):
+        """Only of a machine that has become this one: before, nobody may change it."""
+        try:
+            return super().boot()
+        except FileNotFoundError:
+            return None
+
+    def _set_boot_id(self, boot):
+        path = os.path.join(self.dir, 'boot_id')
+        if not boot:
+            if os.path.exists(path):
+                os.unlink(path)
+            return
+        with open(path + '.new', 'w') as out:
+            out.write(boot + '\n')
+        os.rename(path + '.new', path)
+
     def _launch(self, state):
+        self._set_boot_id(None)
         process = launch(
             self.image, self.dir, self.link, os.path.join(self.lab_dir, 'luns'), self.lab_dir, state
         )
@@ -345,12 +328,10 @@ class Guest(Host):
             json.dump({'outer': process.pid, 'pid': process.pid,
                        'start': start_time(process.pid)}, out)
 
-    def identify(self):
+    def identify(self, boot):
         """Name, address, keys, users, clock and boot id of this machine."""
-        with open(os.path.join(self.dir, 'boot_id'), 'w') as out:
-            out.write('%s\n' % uuid.uuid4())
         files = [
-            ('/usr/lib/lab/boot_id', 0o644, 0, self.boot_id() + '\n'),
+            ('/usr/lib/lab/boot_id', 0o644, 0, boot + '\n'),
             ('/etc/hostname', 0o644, 0, self.name + '\n'),
             ('/etc/hosts', 0o644, 0, '127.0.0.1 localhost\n%s %s\n' % (self.address, self.name)),
             ('/etc/iscsi/initiatorname.iscsi', 0o600, 0,
@@ -472,19 +453,21 @@ class Guest(Host):
         return Qmp(path, sock=self.connect(path))
 
     def find_process(self, pid_file):
+        """With the boot id: two guests that went on from one state number their processes and
+        their time alike."""
         pid = int(self.run(['cat', pid_file]).stdout)
-        return pid, self._stat(pid)
+        return pid, self._stat(pid), self.boot()
 
     def lives(self, process):
         """Of a guest that is frozen nobody knows better."""
-        if not self.pid():
+        if self.boot() != process[2]:
             return False
         if self.frozen():
             return True
         try:
             return self._stat(process[0]) == process[1]
-        except AgentError:
-            return bool(self.pid())
+        except HostError:
+            return self.boot() == process[2]
 
     def end_process(self, process):
         self.run(['kill', '-9', str(process[0])], check=False)
@@ -509,22 +492,14 @@ class Guest(Host):
             raise HostError('no variant %s of LVM; there are: %s' % (variant, ' '.join(VARIANTS)))
         self.run(['sh', '-ec', SET_VARIANT, 'sh', variant, VARIANTS[variant]])
 
-    def lv_error(self, vol, offset, length):
-        """From now on these bytes of a mapped LV can not be read or written."""
-        self._mapping('error', vol, str(offset), str(length))
+    def monitor(self):
+        """QMP of the machine itself."""
+        return monitor(self.dir, 30)
 
-    def lv_heal(self, vol):
-        self._mapping('heal', vol)
-
-    def lv_suspend(self, vol):
-        """From now on its requests wait."""
-        self._mapping('suspend', vol)
-
-    def lv_resume(self, vol):
-        self._mapping('resume', vol)
-
-    def _mapping(self, verb, vol, *args):
-        self.run(['python3', '-c', MAPPING, verb, vol, *args])
+    @staticmethod
+    def wwids():
+        """-> {name of a LUN: its WWID}"""
+        return {name: wwid for name, (wwid, _) in LUNS.items()}
 
     def processes(self):
         """-> {pid inside: (None, command line)}"""
@@ -580,8 +555,9 @@ def arguments(image, link, luns):
     for number, (name, (wwid, _)) in enumerate(sorted(LUNS.items())):
         argv += ['-blockdev', json.dumps({
             'driver': 'raw', 'node-name': name, 'discard': 'unmap',
-            'file': {'driver': 'file', 'filename': os.path.join(luns, name), 'locking': 'off',
-                     'discard': 'unmap', 'aio': 'threads'}})]
+            'file': {'driver': 'file', 'node-name': name + '-file', 'locking': 'off',
+                     'filename': os.path.join(luns, name), 'discard': 'unmap',
+                     'aio': 'threads'}})]
         argv += ['-device', 'scsi-hd,bus=scsi0.0,scsi-id=%d,drive=%s,share-rw=on,serial=%s,'
                  'wwn=0x%s,device_id=%s,vendor=LABLIO' % (number, name, name, wwid[1:], name)]
     argv += ['-netdev', 'tap,id=n0,ifname=%s,script=no,downscript=no' % link]

@@ -279,6 +279,11 @@ class Host(Faults):
         with open(os.path.join(self.dir, 'boot_id')) as source:
             return source.read().strip()
 
+    def boot(self):
+        """-> the boot id of the machine while it is up, else None: what tells one life of a host
+        from the next."""
+        return self.boot_id() if self.pid() else None
+
     # -- inside -----------------------------------------------------------
 
     def command(self, argv, user=None):

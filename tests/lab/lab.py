@@ -10,12 +10,23 @@
     lab.sh ctl DIR VERB... speak to the engine's control endpoint (ctl DIR help)
     lab.sh residue DIR     list what a tool left in the lab; nothing = clean
     lab.sh host DIR NAME VERB [ARG]
-                           a fault of a host: kill start freeze thaw link-down
-                           link-up drop reset drop-after BYTES drop-after-in BYTES
-                           reset-after BYTES heal fill DIRECTORY [LEAVE]
-                           unfill DIRECTORY unmount MOUNT mount MOUNT; of a guest: lvm
-                           plain|el7|el8 lv-error VOLUME OFFSET LENGTH lv-heal VOLUME
-                           lv-suspend VOLUME lv-resume VOLUME
+                           a fault of a host: kill start (when it returns the engine has seen
+                           it, and connected it to its domains) freeze thaw link-down link-up
+                           drop reset drop-after BYTES drop-after-in BYTES reset-after BYTES heal
+                           fill DIRECTORY [LEAVE] unfill DIRECTORY unmount MOUNT mount MOUNT; of
+                           a guest:
+        lvm plain|el7|el8  what plain LVM commands see
+        lun-error VOLUME OFFSET LENGTH
+                           below everything: the LV looks well, its bytes can not be read
+        lun-hang LUN|VOLUME [SECONDS]
+                           requests wait, the path looks well; with SECONDS the command lasts so
+                           long and heals in the end
+        lun-lost LUN|VOLUME [SECONDS]
+                           no path: requests wait in multipath, after no_path_retry (20 s) EIO
+        lun-heal LUN|VOLUME
+                           ends each of them
+        lv-error VOLUME OFFSET LENGTH, lv-heal VOLUME, lv-suspend VOLUME, lv-resume VOLUME
+                           in the table of a mapped LV
     lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
@@ -65,7 +76,8 @@ GUEST_TOOLS = {
     'tgtd': 'tgt',
 }
 UP_TIMEOUT = 90
-GUESTS_TIMEOUT = 600
+# What is made once for a checkout takes long on a machine with much else to do.
+GUESTS_TIMEOUT = 1500
 QUIET_TIMEOUT = 5
 SSH_PORTS = (22, 2222, 22)
 ENGINE_KEYS = ('ecdsa', 'ed25519', 'rsa')
@@ -437,8 +449,9 @@ def leftovers(lab_dir):
 def residue(options):
     """A connection that ended a moment ago may still have its process: what stays for a while
     counts."""
-    deadline = time.monotonic() + QUIET_TIMEOUT
-    while (lines := leftovers(options.dir)) and time.monotonic() < deadline:
+    deadline, looks = time.monotonic() + QUIET_TIMEOUT, 1
+    while (lines := leftovers(options.dir)) and (time.monotonic() < deadline or looks < 3):
+        looks += 1
         time.sleep(0.2)
     for line in lines:
         print(line)
@@ -465,6 +478,10 @@ VERBS = {
     'unmount': (str,),
     'mount': (str,),
     'lvm': (str,),
+    'lun-error': (str, int, int),
+    'lun-hang': (str, float),
+    'lun-lost': (str, float),
+    'lun-heal': (str,),
     'lv-error': (str, int, int),
     'lv-heal': (str,),
     'lv-suspend': (str,),
@@ -482,6 +499,16 @@ def host(options):
     getattr(machine, options.verb.replace('-', '_'))(
         *[kind(arg) for kind, arg in zip(kinds, options.args)]
     )
+    if options.verb == 'start':
+        look(options.dir)
+
+
+def look(lab_dir):
+    """The engine sees now what became of the hosts: one that started has its domains."""
+    try:
+        ctl.ask(lab_dir, 'look', timeout=GUESTS_TIMEOUT)
+    except OSError:
+        pass  # a lab without an engine, or whose engine was killed
 
 
 def pids(options):
@@ -518,10 +545,10 @@ def main():
             one.add_argument('--size', type=int, default=SIZE)
         if name in ('host', 'run', 'pids'):
             one.add_argument('name')
-            if name == 'host':
-                one.add_argument('verb')
-            if name != 'pids':
-                one.add_argument('args', nargs=argparse.REMAINDER)
+        if name == 'host':
+            one.add_argument('verb')
+        if name in ('host', 'run'):
+            one.add_argument('args', nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if options.command in (None, 'help'):
         print(__doc__)

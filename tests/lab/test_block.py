@@ -5,8 +5,10 @@ Real LVM on shared LUNs, prepared and torn down as vdsm does; the hazards of a S
 engine's storage actions do what the rows say; nothing stays.  DIR: use the lab that is up there."""
 
 import hashlib
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +31,7 @@ REAL = '/usr/lib/lab/real/lvm'
 
 def lab(*args, status=0):
     done = subprocess.run(['sh', HERE + '/lab.sh', *args], capture_output=True, text=True,
-                          timeout=700)
+                          timeout=1800)
     if done.returncode != status:
         raise AssertionError('lab %s: %d: %s' % (args, done.returncode, done.stdout + done.stderr))
     return done.stdout
@@ -44,7 +46,7 @@ def until(test, what):
     return found
 
 
-class Block(unittest.TestCase):
+class Base(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.env = {}
@@ -110,6 +112,26 @@ class Block(unittest.TestCase):
         self.api('DELETE', '/disks/' + row['id'])
         until(lambda: all(d['id'] != row['id'] for d in self.rows()['disks']), 'disk removed')
 
+    def begin(self, host, script):
+        """Run a script in the background of a host: /run/lvm/done has its status in the end."""
+        host.run(['rm', '-f', '/run/lvm/done'])
+        host.run(['sh', '-c', '{ %s; echo $? >/run/lvm/status; mv /run/lvm/status /run/lvm/done; } '
+                  '>/run/lvm/said 2>&1 &' % script])
+
+    def ended(self, host):
+        """-> (status, what was said) of it."""
+        until(lambda: self.there(host, '/run/lvm/done'), 'the end of what was begun')
+        return (int(host.run(['cat', '/run/lvm/done']).stdout),
+                host.run(['cat', '/run/lvm/said']).stdout)
+
+    def paths(self, host, wwid):
+        """-> the states of a LUN's paths as multipath and the kernel have them, by name."""
+        table = host.run(['multipathd', 'show', 'paths', 'raw', 'format', '%w %d %t %o']).stdout
+        rows = (line.split(None, 2) for line in table.splitlines())
+        return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == wwid}
+
+
+class Block(Base):
     # -- what is there ----------------------------------------------------
 
     def test_layout(self):
@@ -229,11 +251,65 @@ class Block(unittest.TestCase):
         lab('host', LAB, 'b2', 'lv-heal', vol)
         self.two.run(['sh', '-c', read % 4096])
         lab('host', LAB, 'b2', 'lv-suspend', vol)
-        self.two.run(['sh', '-c', '{ %s; echo $? >/run/lvm/done; } >/dev/null 2>&1 &' % (read % 0)])
+        self.begin(self.two, read % 0)
         time.sleep(2)
         self.assertFalse(self.there(self.two, '/run/lvm/done'))
         lab('host', LAB, 'b2', 'lv-resume', vol)
-        until(lambda: self.there(self.two, '/run/lvm/done'), 'the read ends')
+        self.assertEqual(self.ended(self.two)[0], 0)
+        ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
+
+    def test_lun_error(self):
+        """Bytes of a LUN that can not be read: nobody else knows."""
+        row = self.disk('blk-off', 2)
+        vol = row['image_id']
+        ctl.ask(LAB, 'prepare', 'b2', 'blk-off', 'blk-off_Disk2')
+        read = 'dd if=%s of=/dev/null bs=4096 count=1 iflag=direct skip=%%d' % self.node(vol)
+        lab('host', LAB, 'b2', 'lun-error', vol, str(16 * MIB), '4096')
+        for action in (['--available', 'y'], ['--refresh']):
+            self.lvm(self.two, 'lvchange', *action, self.sd + '/' + vol)
+        for skip, status in ((4095, 0), (4096, 1), (4097, 0), (4096, 1)):
+            done = self.two.run(['sh', '-c', read % skip], check=False)
+            self.assertEqual(done.returncode, status, done.stderr)
+        done = self.two.run(['sh', '-c', 'dd if=%s of=/dev/null bs=512 count=1 iflag=direct '
+                             'skip=32775' % self.node(vol)], check=False)
+        self.assertIn('No data available', done.stderr)
+        self.one.run(['dd', 'if=/dev/mapper/' + self.devices.split(',')[0].split('/')[-1],
+                      'of=/dev/null', 'bs=4096', 'count=1', 'iflag=direct'])
+        for device in self.devices.split(','):
+            self.assertEqual(set(self.paths(self.two, device.split('/')[-1]).values()),
+                             {'active running'})
+        self.lvm(self.two, 'lvs', self.sd + '/' + vol)
+        lab('host', LAB, 'b2', 'lun-heal', vol)
+        self.two.run(['sh', '-c', read % 4096])
+        ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
+
+    def test_lun_hangs_and_is_lost(self):
+        """Requests that wait while the path is well; no path: they wait, then fail, and it comes
+        back."""
+        vol = self.disk('blk-off', 2)['image_id']
+        ctl.ask(LAB, 'prepare', 'b2', 'blk-off', 'blk-off_Disk2')
+        (lun,) = {'lun1', 'lun2'} & set(self.two.luns_of(vol))
+        wwid = self.two.wwids()[lun]
+        read = 'dd if=%s of=/dev/null bs=4096 count=1 iflag=direct' % self.node(vol)
+        lab('host', LAB, 'b2', 'lun-hang', vol)
+        self.begin(self.two, read)
+        time.sleep(3)
+        self.assertFalse(self.there(self.two, '/run/lvm/done'))
+        self.assertEqual(set(self.paths(self.two, wwid).values()), {'active running'})
+        lab('host', LAB, 'b2', 'lun-heal', lun)
+        self.assertEqual(self.ended(self.two)[0], 0)
+        lab('host', LAB, 'b2', 'lun-lost', lun)
+        self.begin(self.two, read)
+        until(lambda: 'failed offline' in self.paths(self.two, wwid).values(), 'the path is lost')
+        self.assertFalse(self.there(self.two, '/run/lvm/done'))
+        status, said = self.ended(self.two)
+        self.assertEqual(status, 1)
+        self.assertIn('Input/output error', said)
+        self.one.run(['dd', 'if=/dev/mapper/' + wwid, 'of=/dev/null', 'count=1', 'iflag=direct'])
+        lab('host', LAB, 'b2', 'lun-heal', lun)
+        until(lambda: self.two.run(['sh', '-c', read], check=False).returncode == 0, 'it is back')
+        lab('host', LAB, 'b2', 'lun-hang', lun, '1')
+        self.two.run(['sh', '-c', read])
         ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
 
     # -- the engine -------------------------------------------------------
@@ -314,15 +390,26 @@ class Block(unittest.TestCase):
         self.assertFalse(self.there(self.two, self.node(vol)))
 
     def test_zz_power_loss(self):
-        """The last case: VMs of that host end with it."""
+        """The last case: VMs of that host end with it.  It is back before the engine looks."""
+        told = max([0] + [int(e['id']) for e in ctl.ask(LAB, 'events')])
+        ctl.ask(LAB, 'vm-start', 'blk-off', 'b2')
         boot = self.two.run(['cat', '/proc/sys/kernel/random/boot_id']).stdout
-        lab('host', LAB, 'b2', 'kill')
-        lab('host', LAB, 'b2', 'start')
+        with open(LAB + '/labd.ready') as source:
+            labd = json.load(source)['pid']
+        os.kill(labd, signal.SIGSTOP)
+        try:
+            self.two.kill()
+            self.two.start()
+        finally:
+            os.kill(labd, signal.SIGCONT)
+        ctl.ask(LAB, 'look', timeout=600)
         self.assertNotEqual(self.two.run(['cat', '/proc/sys/kernel/random/boot_id']).stdout, boot)
-        until(lambda: self.there(self.two, self.node('metadata')), 'the domain is connected')
-        until(lambda: next(h['status'] for h in self.rows()['hosts'] if h['name'] == 'b2') == 'up',
-              'up')
-        until(lambda: all(v['status'] != 'unknown' for v in self.rows()['vms']), 'VMs known')
+        self.assertTrue(self.there(self.two, self.node('metadata')))
+        rows = self.rows()
+        self.assertEqual(next(h['status'] for h in rows['hosts'] if h['name'] == 'b2'), 'up')
+        self.assertEqual({v['name']: v['status'] for v in rows['vms']}['blk-off'], 'down')
+        codes = [e['code'] for e in ctl.ask(LAB, 'events', told)]
+        self.assertLess(codes.index(12), codes.index(13))
 
 
 def main(argv):

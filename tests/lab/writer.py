@@ -178,6 +178,9 @@ def main(argv):
             guest.step(number)
         except ConnectionError:
             guest.mend()
+        except OSError:
+            # As a VM that is paused for an error of its disk, and goes on when that is well.
+            time.sleep(1)
         time.sleep(1 / rate)
 
 

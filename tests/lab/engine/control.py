@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 
-from . import behind, snapshots, vmrun, vms
+from . import behind, snapshots, vmrun, vms, watch
 from .errors import Fault, NotFound
 from .server import Request
 from .state import CLOCK, now
@@ -540,6 +540,11 @@ def teardown(engine, host, vm, disk):
                             row['id'])
 
 
+def look(engine):
+    """look: the engine looks at its hosts and VMs now, not within a second"""
+    watch.everything(engine)
+
+
 def idle(engine):
     """idle: wait until no work goes on (open transfers do not count)"""
     def resting():
@@ -580,5 +585,5 @@ VERBS = {
     'help': help_text, 'ping': ping, 'expected': expected,
     'unknown-images': unknown_images, 'copy-lv': copy_lv,
     'extend-lv': extend_lv,
-    'prepare': prepare, 'teardown': teardown,
+    'prepare': prepare, 'teardown': teardown, 'look': look,
 }

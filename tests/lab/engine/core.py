@@ -49,6 +49,7 @@ class Engine:
         self.keep_alive_s = 120.0
         self.back_at = 0.0
         self.log_lock = threading.Lock()
+        self.watching = threading.RLock()
         self.calls = []
         self.log_file = None
         self.server = None

@@ -2,15 +2,22 @@
 """What the engine learns by looking: sizes, free space, dead hosts and VMs."""
 
 import os
+import traceback
+
+from hosts import HostError
+from volumes import StorageError
 
 from .disks import measure
 
 
 def everything(engine):
-    sizes(engine)
-    space(engine)
-    hosts(engine)
-    machines(engine)
+    """One round; what goes wrong in it is told, and the next one comes."""
+    with engine.watching:
+        for part in (sizes, space, hosts, machines):
+            try:
+                part(engine)
+            except Exception:
+                engine.note(traceback.format_exc())
 
 
 def sizes(engine):
@@ -32,21 +39,35 @@ def space(engine):
         row['used'] = (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
+def boots(engine):
+    """-> {name of a host: boot id, or None while it is down}"""
+    return {host.name: host.boot() for host in
+            getattr(engine.storage, 'hosts', [])}
+
+
 def hosts(engine):
-    """A host that died is non_responsive, and up again when it is back.
-    A status that the control endpoint set is left alone."""
-    alive = {host.name: bool(host.pid()) for host in
-             getattr(engine.storage, 'hosts', [])}
+    """A host that died is non_responsive, and up again when it is back and
+    has its domains; so is one that came back before anybody looked: it has
+    another boot id.  A status that the control endpoint set is left alone."""
+    found = boots(engine)
     for row in list(engine.state.hosts.values()):
-        up = alive.get(row['name'])
-        if up is False and row['status'] == 'up':
+        if row['name'] not in found:
+            continue
+        boot = found[row['name']]
+        known = row.setdefault('boot', boot)
+        if row['status'] == 'up' and (boot is None or boot != known):
             row['status'] = 'non_responsive'
             row['watched'] = True
             engine.tasks.event(12, 'Host %s is non responsive.'
                                % row['name'], 'error', host=row['id'])
-        elif up and row['status'] == 'non_responsive' and \
+        if boot and row['status'] == 'non_responsive' and \
                 row.get('watched'):
-            engine.storage.connect(row['name'])
+            try:
+                engine.storage.connect(row['name'])
+            except (HostError, StorageError) as error:
+                engine.note('host %s: %s' % (row['name'], error))
+                continue
+            row['boot'] = boot
             row['status'] = 'up'
             row['watched'] = False
             engine.tasks.event(13, 'Status of host %s was set to Up.'
@@ -62,13 +83,15 @@ def machines(engine):
     for row in list(state.vms.values()):
         if row['status'] not in ('up', 'unknown') or is_running(row['id']):
             continue
+        found = boots(engine)
         with state.lock:
             # The host first: it may have died between the two looks.
             host = state.hosts.get(row['host'])
             if engine.locks.busy(('vm', row['id'])) or \
                     row['status'] not in ('up', 'unknown'):
                 continue
-            if host and host['status'] == 'non_responsive':
+            if host and (host['status'] == 'non_responsive' or host.get(
+                    'boot') != found.get(host['name'])):
                 row['status'] = 'unknown'
                 continue
             row['status'] = 'down'
