@@ -30,43 +30,62 @@ done
 [ "$found" ]
 """
 
-# What device mapper does to an LV, whose name ends the one of its mapping.
+# What device mapper does to an LV, whose name ends the one of its mapping.  Errors are in a device
+# below it: LVM wants its own segments in the table of an LV, or does not know it as active.
 MAPPING = r"""
 import os, subprocess, sys
 verb, vol = sys.argv[1:3]
 def dm(*argv, **more):
-    return subprocess.run(('dmsetup',) + argv, check=True, capture_output=True, text=True, **more)
-(name,) = [line.split()[0] for line in dm('ls').stdout.splitlines()
-           if line.split()[0].endswith(vol.replace('-', '--'))]
+    return subprocess.run(('dmsetup',) + argv, check=True, capture_output=True, text=True,
+                          **more).stdout
+names = [line.split()[0] for line in dm('ls').splitlines()]
+found = [name for name in names if name.endswith(vol.replace('-', '--'))]
 kept = '/run/lvm/table-' + vol
+below = 'lab-%s-' % vol[:8]
+def load(table):
+    dm('reload', found[0], input=table)
+    dm('resume', found[0])
+def heal():
+    if os.path.exists(kept):
+        with open(kept) as source:
+            if found:
+                load(source.read())
+        os.unlink(kept)
+    for name in names:
+        if name.startswith(below):
+            dm('remove', name)
+if verb == 'heal':
+    heal()
+    sys.exit()
+if len(found) != 1:
+    sys.exit('no mapping of %s' % vol)
 if verb == 'error':
+    heal()
     first, count = int(sys.argv[3]) // 512, int(sys.argv[4]) // 512
-    table = dm('table', name).stdout
+    table = dm('table', found[0])
     with open(kept, 'w') as out:
         out.write(table)
     lines = []
-    for line in table.splitlines():
+    for number, line in enumerate(table.splitlines()):
         start, length, kind, device, where = line.split()
         start, length, where = int(start), int(length), int(where)
-        low, high = max(first, start), min(first + count, start + length)
-        if low >= high:
-            lines.append(line)
-            continue
-        if start < low:
-            lines.append('%d %d linear %s %d' % (start, low - start, device, where))
-        lines.append('%d %d error' % (low, high - low))
-        if high < start + length:
-            lines.append('%d %d linear %s %d' % (high, start + length - high, device,
-                                                 where + high - start))
-    dm('reload', name, input='\n'.join(lines) + '\n')
-    dm('resume', name)
-elif verb == 'heal':
-    with open(kept) as source:
-        dm('reload', name, stdin=source)
-    dm('resume', name)
-    os.unlink(kept)
+        low, high = max(first, start) - start, min(first + count, start + length) - start
+        if low < high:
+            parts = []
+            if low:
+                parts.append('0 %d linear %s %d' % (low, device, where))
+            parts.append('%d %d error' % (low, high - low))
+            if high < length:
+                parts.append('%d %d linear %s %d' % (high, length - high, device, where + high))
+            name = below + str(number)
+            dm('create', name, input='\n'.join(parts) + '\n')
+            device = dm('info', '-c', '--noheadings', '-o', 'major,minor', '--separator', ':',
+                        name).strip()
+            line = '%d %d linear %s 0' % (start, length, device)
+        lines.append(line)
+    load('\n'.join(lines) + '\n')
 else:
-    dm(verb, '--noflush', name) if verb == 'suspend' else dm(verb, name)
+    dm(verb, '--noflush', found[0]) if verb == 'suspend' else dm(verb, found[0])
 """
 
 
@@ -166,7 +185,8 @@ class LunFaults:
     # -- of a mapped LV ---------------------------------------------------
 
     def lv_error(self, vol, offset, length):
-        """From now on these bytes of a mapped LV can not be read or written."""
+        """From now on these bytes of a mapped LV can not be read or written: EIO.  LVM sees nothing
+        of it; who refreshes the LV heals it."""
         self._mapping('error', vol, str(offset), str(length))
 
     def lv_heal(self, vol):

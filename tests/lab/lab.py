@@ -26,7 +26,7 @@
         lun-heal LUN|VOLUME
                            ends each of them
         lv-error VOLUME OFFSET LENGTH, lv-heal VOLUME, lv-suspend VOLUME, lv-resume VOLUME
-                           in the table of a mapped LV
+                           of a mapped LV; errors (EIO) last until it is refreshed
     lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host

@@ -248,6 +248,10 @@ class Block(Base):
         for skip, status in ((4095, 0), (4096, 1), (4097, 0)):
             done = self.two.run(['sh', '-c', read % skip], check=False)
             self.assertEqual(done.returncode, status, done.stderr)
+            self.assertEqual('Input/output error' in done.stderr, bool(status), done.stderr)
+        self.lvm(self.two, 'lvchange', '--available', 'y', self.sd + '/' + vol)
+        self.assertIn(' -wi-a-----', self.lvm(self.two, 'lvs', '-o', 'lv_attr',
+                                              self.sd + '/' + vol))
         lab('host', LAB, 'b2', 'lv-heal', vol)
         self.two.run(['sh', '-c', read % 4096])
         lab('host', LAB, 'b2', 'lv-suspend', vol)
