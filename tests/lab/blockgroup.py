@@ -9,7 +9,8 @@ say that they are: no guest's memory is in between.
 import os
 import threading
 
-from blockguest import LUNS
+import blockiscsi
+from blockguest import ALL_LUNS
 from volumes import META_MAX, StorageError, meta_text, parse_meta, round_up
 
 EXTENT = 128 << 20
@@ -156,7 +157,7 @@ class Group:
 
     def script(self, host, text, *args, input='', timeout=TIMEOUT):
         """Run a script with vdsm's way to call LVM on a host; -> what it says."""
-        devices = ','.join('/dev/mapper/' + LUNS[name][0] for name in self.luns)
+        devices = ','.join('/dev/mapper/' + ALL_LUNS[name][0] for name in self.luns)
         prelude = PRELUDE % {'sd': self.sd_id, 'devices': devices, 'columns': COLUMNS}
         done = host.run(
             ['sh', '-c', prelude + text, 'sh', *args], input=input, timeout=timeout, check=False
@@ -180,7 +181,7 @@ class Group:
             self._load(said.partition('== rows\n')[2])
 
     def _load(self, text):
-        files = {'/dev/mapper/' + LUNS[name][0]: name for name in self.luns}
+        files = {'/dev/mapper/' + ALL_LUNS[name][0]: name for name in self.luns}
         table = {}
         for line in text.splitlines():
             fields = line.strip().split('|')
@@ -199,7 +200,9 @@ class Group:
     # -- life -------------------------------------------------------------
 
     def make(self):
-        """The group with its special LVs, connected to all hosts."""
+        """The group with its special LVs."""
+        for host in self.hosts:
+            self.login(host)
         special = {n: s for n, s in SPECIAL.items() if n != 'xleases' or self.version >= 4}
         tags = {'SDUUID': self.sd_id, 'TYPE': self.kind.upper(), 'CLASS': 'Data',
                 'VERSION': self.version, 'POOL_UUID': self.pool, 'ROLE': 'Regular',
@@ -214,7 +217,7 @@ class Group:
             self.spm,
             "L pvs --noheadings --units b --nosuffix --separator '|' -o pv_name,pe_start,vg_uuid\n",
         )
-        files = {'/dev/mapper/' + LUNS[name][0]: name for name in self.luns}
+        files = {'/dev/mapper/' + ALL_LUNS[name][0]: name for name in self.luns}
         for line in said.splitlines():
             name, start, self.vg_uuid = line.strip().split('|')
             self.pe_start[files[name]] = int(start)
@@ -222,8 +225,24 @@ class Group:
 
     def connect(self, host):
         """The host joins: what vdsm activates and links at connectStoragePool."""
+        self.login(host)
         self.script(host, CONNECT, self.pool, *sorted(self.special(host)))
         self.active[host.name] = self.special(host)
+
+    def login(self, host):
+        """The host has the LUNs, if they are not its own disks."""
+        if self.remote:
+            blockiscsi.login(host)
+
+    def leave(self, host):
+        """And not any more: nothing of the domain is active there."""
+        self.script(host, 'L vgchange --available n $SD')
+        blockiscsi.logout(host)
+        self.active[host.name] = set()
+
+    @property
+    def remote(self):
+        return any(name in blockiscsi.LUNS for name in self.luns)
 
     def special(self, host):
         """-> the special LVs that are always active on the host: master only on the SPM."""

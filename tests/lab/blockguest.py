@@ -22,6 +22,7 @@ import time
 import uuid
 
 import blockimage
+import blockiscsi
 import hosts
 from blockfaults import LunFaults
 from hostroot import KEY_TYPES
@@ -36,6 +37,8 @@ LUNS = {
     'lun2': ('35000c50015ea7102', 24 << 30),
     'lun3': ('35000c50015ea7103', 24 << 30),
 }
+# And those that come by iSCSI, in a lab that has it.
+ALL_LUNS = LUNS | blockiscsi.LUNS
 BOOT_TIMEOUT = 300
 RESUME_TIMEOUT = 600
 # How much longer than on a host of the machine's own speed a command may take in a guest.
@@ -106,9 +109,9 @@ print(json.dumps(sorted(lines)))
 # What comes and goes by itself: udev, LVM's locks, the VMs of the lab.
 LAB_FILES = (
     '/run/udev/', '/run/lock/', '/run/lvm/', '/run/libvirt/', '/run/multipath', '/run/initctl',
-    '/run/sudo', '/run/utmp', '/run/cryptsetup', '/dev/shm/multipath', '/run/vdsm/',
+    '/run/sudo', '/run/utmp', '/run/cryptsetup', '/dev/shm/multipath', '/run/vdsm/', '/run/iscsid',
 )
-LAB_PROCESSES = ('/usr/lib/systemd/systemd-udevd', 'sleep 3600', '(udev-worker)')
+LAB_PROCESSES = ('/usr/lib/systemd/systemd-udevd', 'sleep 3600', '(udev-worker)', 'iscsid')
 OWN = tuple(['file ' + name for name in LAB_FILES] + ['process ' + n for n in LAB_PROCESSES])
 
 
@@ -245,7 +248,7 @@ class Bridge:
 def make_luns(directory):
     """Empty LUNs of a new lab."""
     os.makedirs(directory, exist_ok=True)
-    for name, (_, size) in LUNS.items():
+    for name, (_, size) in ALL_LUNS.items():
         with open(os.path.join(directory, name), 'xb') as out:
             out.truncate(size)
 
@@ -499,7 +502,7 @@ class Guest(LunFaults, Host):
     @staticmethod
     def wwids():
         """-> {name of a LUN: its WWID}"""
-        return {name: wwid for name, (wwid, _) in LUNS.items()}
+        return {name: wwid for name, (wwid, _) in ALL_LUNS.items()}
 
     def processes(self):
         """-> {pid inside: (None, command line)}"""

@@ -4,6 +4,9 @@
     block_one   version 5, iSCSI, on two LUNs
     block_old   version 4, Fibre Channel, on one
 
+The LUNs are disks of the guests, whatever the engine says; in the set `iscsi` that of block_one
+really comes by iSCSI.
+
 Making all that takes LVM in a guest minutes.  So it is made once for a checkout: the guests, with
 the domains connected and nothing prepared, the LUNs and the rows of the engine are kept beside the
 image, and each lab goes on from there.  Ids and bytes are the same in all labs of a checkout; keys
@@ -18,6 +21,7 @@ import pickle
 import tempfile
 
 import blockguest
+import blockiscsi
 from blockgroup import EXTENT, Group
 from engine.state import State
 from inventory import MIB, Builder, new_id
@@ -27,16 +31,16 @@ GIB = 1 << 30
 RATE_SUM = 12
 TABLES = ('datacenters', 'clusters', 'storagedomains', 'templates', 'vms', 'disks', 'volumes',
           'snapshots', 'tags', 'vnicprofiles')
-DOMAINS = (
-    ('block_one', ('lun1', 'lun2'), 5, 'iscsi'),
-    ('block_old', ('lun3',), 4, 'fcp'),
-)
+OLD = ('block_old', ('lun3',), 4, 'fcp')
+DOMAINS = (('block_one', ('lun1', 'lun2'), 5, 'iscsi'), OLD)
+REMOTE_DOMAINS = (('block_one', tuple(blockiscsi.LUNS), 5, 'iscsi'), OLD)
 
 
 class BlockBuilder(Builder):
     """As Builder, on block domains."""
 
     rate_sum = RATE_SUM
+    layout = DOMAINS
 
     def places(self):
         state = self.state
@@ -44,7 +48,7 @@ class BlockBuilder(Builder):
         self.cluster = self.archive = state.add_cluster('blockcluster', self.dc)
         self.domains = {}
         guests = [host for host in self.storage.hosts if isinstance(host, blockguest.Guest)]
-        for name, luns, version, kind in DOMAINS:
+        for name, luns, version, kind in self.layout:
             group = Group(new_id(), name, luns, os.path.join(self.storage.lab_dir, 'luns'), guests,
                           self.dc['id'], version, kind)
             group.make()
@@ -56,7 +60,7 @@ class BlockBuilder(Builder):
                 storage_format='v%d' % version, master=name == 'block_one')
             self.domains[name]['vg'] = {
                 'id': group.vg_uuid,
-                'luns': [dict(zip(('id', 'size'), blockguest.LUNS[lun]), serial=lun)
+                'luns': [dict(zip(('id', 'size'), blockguest.ALL_LUNS[lun]), serial=lun)
                          for lun in luns]}
         self.profile = state.add_vnicprofile('blocknet', 'blocknet', self.dc)
         self.nightly = state.add_tag('block-nightly')
@@ -135,6 +139,7 @@ def old(b):
 SETS = {
     'none': (),
     'small': (cow, stopped),
+    'iscsi': (cow, raw, thin, stopped),
     'all': (cow, raw, thin, stopped, snaps, old),
 }
 
@@ -146,10 +151,19 @@ def key(image, vm_set):
     """Of everything that a kept lab depends on."""
     here = os.path.dirname(os.path.abspath(__file__))
     found = hashlib.sha256((vm_set + blockguest.machine_key(image)).encode())
-    for name in ('blockinventory.py', 'blockgroup.py', 'engine/state.py'):
+    for name in ('blockinventory.py', 'blockgroup.py', 'blockiscsi.py', 'engine/state.py'):
         with open(os.path.join(here, name), 'rb') as source:
             found.update(source.read())
     return found.hexdigest()
+
+
+def layout(vm_set):
+    return REMOTE_DOMAINS if vm_set == 'iscsi' else DOMAINS
+
+
+def luns(vm_set):
+    """-> names of the LUNs that hold something."""
+    return [name for _, names, *_ in layout(vm_set) for name in names]
 
 
 def copy(source, target):
@@ -165,13 +179,17 @@ def make(storage, guests, vm_set, kept):
     """Make everything and keep it; the guests end saved."""
     on_all(guests, lambda host: host.start())
     builder = BlockBuilder(State(), storage)
+    builder.layout = layout(vm_set)
     builder.state.mac_next += 1 << 16
     builder.places()
     machines = [vm for make_one in SETS[vm_set] for vm in make_one(builder)]
     storage.settle()
+    for group in storage.groups.values():
+        if group.remote:
+            on_all(guests, group.leave)
     os.makedirs(kept, exist_ok=True)
     on_all(guests, lambda host: host.save(os.path.join(kept, host.name + '.state')))
-    for name in blockguest.LUNS:
+    for name in luns(vm_set):
         copy(os.path.join(storage.lab_dir, 'luns', name), os.path.join(kept, name))
     rows = {name: getattr(builder.state, name) for name in TABLES}
     with open(os.path.join(kept, 'rows'), 'wb') as out:
@@ -183,7 +201,11 @@ def build(state, storage, vm_set):
     """Everything of the block domains in the state of the engine and on the guests; -> (builder,
     VMs that shall run)."""
     guests = [host for host in storage.hosts if isinstance(host, blockguest.Guest)]
+    if vm_set not in SETS:
+        raise ValueError('no block set %s; there are: %s' % (vm_set, ' '.join(sorted(SETS))))
     image = guests[0].image
+    if vm_set == 'iscsi':
+        blockiscsi.San.start(storage.lab_dir, guests[0].bridge, guests[0].address.rpartition('.')[0])
     kept = os.path.join(image, 'kept-%s-%d' % (vm_set, len(guests)))
     with open(kept + '.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -200,7 +222,7 @@ def build(state, storage, vm_set):
             with open(os.path.join(kept, 'key'), 'w') as out:
                 out.write(wanted)
         else:
-            for name in blockguest.LUNS:
+            for name in luns(vm_set):
                 copy(os.path.join(kept, name), os.path.join(storage.lab_dir, 'luns', name))
         with open(os.path.join(kept, 'rows'), 'rb') as source:
             rows, groups, running = pickle.load(source)
@@ -216,6 +238,10 @@ def adopt(state, storage, guests, rows, groups, running):
     for group in groups:
         group.join(os.path.join(storage.lab_dir, 'luns'), guests)
         storage.add_group(group)
+        if group.remote:
+            portal = blockiscsi.San(storage.lab_dir).portals[0]
+            state.storagedomains[group.sd_id]['address'] = portal.partition(':')[0]
+            on_all(guests, group.connect)
         for host in guests:
             group.active[host.name] = group.special(host)
     builder = BlockBuilder(state, storage)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab: an engine, hypervisors and storage in namespaces of this machine.
 
-    lab.sh up DIR [--hosts N] [--vms all|small] [--guests N] [--block all|small|none]
+    lab.sh up DIR [--hosts N] [--vms all|small] [--guests N] [--block all|small|iscsi|none]
               [--size BYTES] [--bare]
                            make it; DIR must not exist or be empty; guests are hosts that are
                            machines (TCG) with block domains, and --block the VMs there; bare:
@@ -27,6 +27,9 @@
                            ends each of them
         lv-error VOLUME OFFSET LENGTH, lv-heal VOLUME, lv-suspend VOLUME, lv-resume VOLUME
                            of a mapped LV; errors (EIO) last until it is refreshed
+    lab.sh san DIR VERB [NUMBER]
+                           a fault of the iSCSI of a lab with --block iscsi, for all guests:
+                           freeze thaw (all paths), portal-down 1|2 portal-up 1|2 (one of two)
     lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
@@ -49,6 +52,7 @@ import sys
 import time
 
 import blockguest
+import blockiscsi
 import ctl
 import hosts
 from hosts import PART, Host, HostError, run, tail
@@ -511,6 +515,16 @@ def look(lab_dir):
         pass  # a lab without an engine, or whose engine was killed
 
 
+SAN_VERBS = ('freeze', 'thaw', 'portal-down', 'portal-up')
+
+
+def san(options):
+    if options.verb not in SAN_VERBS or len(options.args) != options.verb.startswith('portal'):
+        raise LabError('verbs of san: freeze thaw portal-down NUMBER portal-up NUMBER')
+    getattr(blockiscsi.San(options.dir), options.verb.replace('-', '_'))(
+        *map(int, options.args))
+
+
 def pids(options):
     """The processes inside a host, by their numbers outside."""
     machine = Host.load(options.dir, options.name)
@@ -533,7 +547,7 @@ def main():
     )
     commands = parser.add_subparsers(dest='command')
     commands.add_parser('help')
-    for name in ('up', 'down', 'residue', 'host', 'run', 'pids'):
+    for name in ('up', 'down', 'residue', 'host', 'run', 'pids', 'san'):
         one = commands.add_parser(name)
         one.add_argument('dir')
         if name == 'up':
@@ -545,9 +559,9 @@ def main():
             one.add_argument('--size', type=int, default=SIZE)
         if name in ('host', 'run', 'pids'):
             one.add_argument('name')
-        if name == 'host':
+        if name in ('host', 'san'):
             one.add_argument('verb')
-        if name in ('host', 'run'):
+        if name in ('host', 'run', 'san'):
             one.add_argument('args', nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if options.command in (None, 'help'):
@@ -561,6 +575,7 @@ def main():
         'host': host,
         'run': run_inside,
         'pids': pids,
+        'san': san,
     }
     try:
         return functions[options.command](options) or 0

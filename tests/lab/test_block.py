@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's block domains hold what they promise: test_block.py [DIR [CASE...]].
+"""The lab's block domains hold what they promise: test_block.py [--iscsi] [DIR [CASE...]].
 
 Real LVM on shared LUNs, prepared and torn down as vdsm does; the hazards of a SAN happen; the
-engine's storage actions do what the rows say; nothing stays.  DIR: use the lab that is up there."""
+engine's storage actions do what the rows say; nothing stays.  DIR: use the lab that is up there.
+--iscsi: the variant of the domain over iSCSI with two paths."""
 
 import hashlib
 import json
@@ -416,19 +417,113 @@ class Block(Base):
         self.assertLess(codes.index(12), codes.index(13))
 
 
+class Iscsi(Base):
+    """The LUN of block_one comes from the san, by two portals."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.wwid = cls.devices.split('/')[-1]
+
+    def setUp(self):
+        """An LV that b2 reads."""
+        ctl.ask(LAB, 'prepare', 'b2', 'blk-off', 'blk-off_Disk2')
+        self.read = 'dd if=%s of=/dev/null bs=1M count=4 iflag=direct' % self.node(
+            self.disk('blk-off', 2)['image_id'])
+
+    def both_paths(self):
+        """Of both hosts."""
+        for host in (self.one, self.two):
+            until(lambda: list(self.paths(host, self.wwid).values()) == ['active running'] * 2,
+                  'two paths of ' + host.name)
+
+    def tearDown(self):
+        self.both_paths()
+        ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
+        super().tearDown()
+
+    def test_one_lun(self):
+        """What one host writes the other reads; VMs run on it."""
+        self.both_paths()
+        for host in (self.one, self.two):
+            said = host.run(['multipath', '-ll', self.wwid]).stdout
+            self.assertEqual(said.count('active ready running'), 2, said)
+            sessions = host.run(['iscsiadm', '-m', 'session']).stdout
+            self.assertEqual(sessions.count('iqn.2026-11.lab:target'), 2, sessions)
+        vol = self.disk('blk-off', 2)['image_id']
+        ctl.ask(LAB, 'prepare', 'b1', 'blk-off', 'blk-off_Disk2')
+        mark = uuid.uuid4().hex
+        self.one.run(['dd', 'of=' + self.node(vol), 'bs=512', 'seek=9', 'conv=sync,notrunc',
+                      'oflag=direct'], input=mark)
+        ctl.ask(LAB, 'teardown', 'b1', 'blk-off', 'blk-off_Disk2')
+        found = self.two.run(['dd', 'if=' + self.node(vol), 'bs=512', 'skip=9', 'count=1',
+                              'iflag=direct']).stdout
+        self.assertEqual(found.rstrip('\0'), mark)
+        running = {v['name'] for v in self.rows()['vms'] if v['status'] == 'up'}
+        self.assertEqual(running, {'blk-cow', 'blk-raw', 'blk-thin'})
+
+    def test_one_path(self):
+        """Reads go on, on either path."""
+        for number in ('1', '2'):
+            self.begin(self.two, 'while [ ! -e /run/lvm/stop ]; do %s || exit 7; '
+                       'echo >>/run/lvm/count; done' % self.read)
+            lab('san', LAB, 'portal-down', number)
+            states = until(lambda: len(found := set(self.paths(self.two, self.wwid).values())) == 2
+                           and found, 'one path is lost')
+            self.assertIn('active running', states)
+            count = self.there(self.two, '/run/lvm/count') and self.reads()
+            until(lambda: self.reads() > count + 1, 'reads on one path')
+            lab('san', LAB, 'portal-up', number)
+            self.both_paths()
+            self.two.run(['touch', '/run/lvm/stop'])
+            status, said = self.ended(self.two)
+            self.assertEqual(status, 0, said)
+            self.two.run(['rm', '-f', '/run/lvm/stop', '/run/lvm/count'])
+
+    def reads(self):
+        return int(self.two.run(['sh', '-c', 'wc -l </run/lvm/count || echo 0']).stdout)
+
+    def test_no_path(self):
+        """An error within a bounded time; then all is well again."""
+        lab('san', LAB, 'freeze')
+        try:
+            self.begin(self.two, self.read)
+            status, said = self.ended(self.two)
+        finally:
+            lab('san', LAB, 'thaw')
+        self.assertEqual(status, 1)
+        self.assertIn('Input/output error', said)
+        self.both_paths()
+        self.two.run(['sh', '-c', self.read])
+        self.lvm(self.one, 'lvs', self.sd)
+        self.lvm(self.two, 'lvs', self.sd)
+
+    def test_zz_restart(self):
+        """A new guest logs in again."""
+        ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
+        lab('host', LAB, 'b2', 'kill')
+        lab('host', LAB, 'b2', 'start')
+        ctl.ask(LAB, 'prepare', 'b2', 'blk-off', 'blk-off_Disk2')
+        self.two.run(['sh', '-c', self.read])
+
+
 def main(argv):
     global LAB
+    cases, block = Block, 'all'
+    if argv[:1] == ['--iscsi']:
+        argv, cases, block = argv[1:], Iscsi, 'iscsi'
     with tempfile.TemporaryDirectory() as work:
         LAB = argv[0] if argv else os.path.join(work, 'lab')
         try:
             if not argv:
                 begin = time.monotonic()
-                print(lab('up', LAB, '--hosts', '0', '--guests', '2'), end='', flush=True)
+                print(lab('up', LAB, '--hosts', '0', '--guests', '2', '--block', block), end='',
+                      flush=True)
                 print('first up took %.0f s' % (time.monotonic() - begin), flush=True)
             load = unittest.defaultTestLoader
-            suite = load.loadTestsFromTestCase(Block)
+            suite = load.loadTestsFromTestCase(cases)
             if argv[1:]:
-                suite = load.loadTestsFromNames(argv[1:], Block)
+                suite = load.loadTestsFromNames(argv[1:], cases)
             good = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
         finally:
             if not argv:
