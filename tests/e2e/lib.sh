@@ -5,6 +5,7 @@
 #   lab_up [ARG...]        a lab of its own; sets LAB LAB_CONF LAB_REPO ...
 #   cl ARG...              the program with the lab's configuration
 #   ctl VERB ARG...        the lab's control endpoint
+#   inside HOST CMD...     a command as root in a guest of the lab
 #   prove WHAT ARG...      tests/e2e/prove.py: bytes against the oracle
 #   expect STATUS CMD...   the exit status must be STATUS; output in $OUT
 #   says TEXT              $OUT must contain TEXT
@@ -106,6 +107,11 @@ ctl ()
 api ()
 {
   /usr/bin/python3 "$TOP/tests/e2e/api.py" "$@"
+}
+
+inside ()
+{
+  /usr/bin/python3 "$TOP/tests/e2e/inside.py" "$@"
 }
 
 prove ()
