@@ -170,7 +170,7 @@ base_once ()
 {
   base=$(point_key "$(latest "$1")" 'disks[0].base')
   [ "$(ls -A "$LAB_REPO/bases")" = "$base" ] || die "not just base $base"
-  stored=$(stat -c %Y.%s "$LAB_REPO/bases/$base"/*.qcow2)
+  stored=$(stat -c %i.%Y.%s "$LAB_REPO/bases/$base"/*.qcow2)
   full=$(listed_points | wc -l)
   expect 0 cl backup --full "$1"
   point=$(latest "$1")
@@ -178,7 +178,7 @@ base_once ()
   [ "$(point_key "$point" 'disks[0].base')" = "$base" ] || die "over no base"
   [ "$(listed_points | wc -l)" -eq $((full + 1)) ] || die "no new point"
   [ "$(ls -A "$LAB_REPO/bases")" = "$base" ] || die "more than base $base"
-  [ "$(stat -c %Y.%s "$LAB_REPO/bases/$base"/*.qcow2)" = "$stored" ] \
+  [ "$(stat -c %i.%Y.%s "$LAB_REPO/bases/$base"/*.qcow2)" = "$stored" ] \
     || die "base $base was stored again"
   ctl baseline >/dev/null
   clean
