@@ -3,6 +3,7 @@
 # A long run: long.sh NAME [--count N] [--seed S] [--from N]
 #
 # NAME is a script of tests/long:
+#   block    SIGKILL on block domains, the whole tables (count and seed unused)
 #   chains   random chains against qemu-img and libqcow
 #   faults   random faults at random moments
 #   fuzz     every fuzz target

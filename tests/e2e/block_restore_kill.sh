@@ -1,89 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-# SIGKILL of the controller, of the helper, and of both, in the phases of a
-# restore onto a block domain, held by transfers and not: after `leftovers
-# --clean` nothing is in the engine and no logical volume is active that was
-# not before, on both hosts.
+# SIGKILL of the controller, of the helper, and of both, in the phases of two
+# restores at once onto a block domain: one whose disks are held by transfers,
+# one whose are not.  After `leftovers --clean` nothing is in the engine, and
+# LVM itself says on both hosts that exactly the logical volumes are active
+# that were before.  ALL=1: every row.
 . "$(dirname "$0")/lib.sh"
 
 HALT_S=300
 lab_up --vms tiny --guests 2 --block small
 quick
 quick_ssh='ssh: { heartbeat = 5; stall_timeout = 10; };'
-settings "$quick_ssh"
+settings "restore_lock = \"none\"; $quick_ssh"
+mkdir -p "$LAB/auto/conf.d"
+cp "$LAB_CONF" "$LAB/auto/"
+cp "$LAB"/conf.d/* "$LAB/auto/conf.d/"
+echo "restore_lock = \"auto\"; $quick_ssh" >"$LAB/auto/conf.d/test.conf"
 expect 0 cl backup mini
 point=$(latest mini)
 clean
+lvs_noted
 n=0
+locks='none auto'
 
-no_helper ()
-{
-  residue >"$WORK/there"
-  ! grep -q 'process' "$WORK/there"
-}
-
-onto ()
+begin_all ()
 {
   n=$((n + 1))
-  "$@" restore "$point" --as "copy-$n" --cluster blockcluster \
-    --storage block_one
+  for lock in $locks; do
+    CREW_CONF=$LAB_CONF
+    [ "$lock" = none ] || CREW_CONF=$LAB/auto/${LAB_CONF##*/}
+    crew "$lock" restore "$point" --as "copy-$n-$lock" \
+      --cluster blockcluster --storage block_one
+  done
+}
+
+halt_all ()
+{
+  CHAINLIFT_STOP_AT=$1
+  export CHAINLIFT_STOP_AT
+  begin_all
+  unset CHAINLIFT_STOP_AT
+  crew_at "$1"
 }
 
 cleaned ()
 {
   wait_until 120 no_helper
   expect 0 cl leftovers --clean
+  lvs_same "$1"
   clean
-  echo "ok: $1"
+  echo "ok: $1, locks: $locks"
 }
 
 controller ()
 {
-  onto halt "$1"
-  kill -KILL "$HALTED"
-  wait "$HALTED" 2>/dev/null || true
-  HALTED=
-  cleaned "controller killed at $1, lock $lock"
+  halt_all "$1"
+  crew_kill
+  cleaned "controllers killed at $1"
 }
 
 helper ()
 {
-  status=0
-  CHAINLIFT_STOP_REMOTE=$1 onto cl >"$OUT" 2>&1 </dev/null || status=$?
-  case $status in
-    6 | 7) ;;
-    *) die "helper killed at $1: exit $status" ;;
-  esac
-  cleaned "helper killed at $1, lock $lock"
+  CHAINLIFT_STOP_REMOTE=$1
+  export CHAINLIFT_STOP_REMOTE
+  begin_all
+  unset CHAINLIFT_STOP_REMOTE
+  crew_ended 6 7
+  cleaned "helpers killed at $1"
 }
 
-# All processes of the helper at once: nobody is left on the host to put the
-# volumes back.
+# Nobody is left on the host to put the volumes back.  Those of a disk that is
+# held are active by the engine's doing, until --clean ends the transfer.
 both ()
 {
-  onto halt "$1"
-  for host in b1 b2; do
-    sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" ps -e -ww -o pid=,args= \
-      >"$WORK/ps"
-    ids=$(awk '/chainlift-remote/ { print $1 }' "$WORK/ps")
-    # shellcheck disable=SC2086
-    [ -z "$ids" ] || sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" \
-      kill -KILL $ids
-  done
-  kill -KILL "$HALTED"
-  wait "$HALTED" 2>/dev/null || true
-  HALTED=
-  cleaned "both killed at $1, lock $lock"
+  halt_all "$1"
+  guests 'kill -KILL $(pgrep chainlift-remot) || true' 2>/dev/null
+  crew_kill
+  lvs_differ "both killed at $1"
+  cleaned "both killed at $1"
 }
 
-for lock in ${LOCKS:-none auto}; do
-  settings "restore_lock = \"$lock\"; $quick_ssh"
-  for at in ${REMOTE_STOPS-prove write verify seal}; do
-    helper "$at"
-  done
-  for at in ${STOPS-create:2 prove:2 write:3 verify:2 vm}; do
-    controller "$at"
-  done
-  for at in ${BOTH-write:3 verify:2}; do
-    both "$at"
-  done
+if [ -n "${ALL:-}" ]; then
+  STOPS='plan create create:2 create:3 prove prove:2 prove:3 write write:3
+    verify verify:2 vm vm:2 attach attach:2 release release:2'
+  REMOTE_STOPS='hello prove active write verify seal'
+  BOTH='prove:2 write write:3 verify verify:2'
+fi
+for at in ${BOTH-write:3 verify:2}; do
+  both "$at"
+done
+for at in ${REMOTE_STOPS-active write verify seal}; do
+  helper "$at"
+done
+for at in ${STOPS-plan create:2 prove:2 write:3 verify:2 vm attach:2 \
+  release:2}; do
+  controller "$at"
+done
+locks=auto
+for at in ${HOLD-hold:3}; do
+  controller "$at"
 done

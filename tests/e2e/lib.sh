@@ -20,6 +20,14 @@
 #                          is told, and that nothing of ours is left
 #   intact NAME            no point came or went since `noted`, and clean
 #   next_run VM            a backup of it works, and its bytes are right
+#   crew NAME ARG...       the program in the background, one of several; its
+#                          output in $WORK/crew.NAME
+#   crew_at PHASE          until all of these have stopped there
+#   crew_kill, crew_go     SIGKILL for all; let all run on
+#   crew_ended STATUS...   all have ended, each with one of these; in $ENDED
+#   guests SCRIPT          as root in each guest of the lab, by its agent
+#   lvs_noted, lvs_same NAME, lvs_differ NAME   what is active in the guests
+#   no_helper              no process of ours is in a guest
 #   die TEXT               fail
 #   cleanup_fn CMD...      run at the end, last first
 #
@@ -298,4 +306,106 @@ residue ()
   sh "$TOP/tests/lab/lab.sh" residue "$LAB" >"$WORK/residue" 2>"$WORK/why" \
     || [ -s "$WORK/residue" ] || die "residue: $(cat "$WORK/why")"
   cat "$WORK/residue"
+}
+
+# With CREW_CONF another configuration than the lab's.
+crew ()
+{
+  [ -e "$WORK/crew" ] \
+    || cleanup_fn "cut -d' ' -f1 '$WORK/crew' | xargs -r kill -KILL 2>/dev/null"
+  one=$1
+  shift
+  "$BUILD/src/chainlift" --config "${CREW_CONF:-$LAB_CONF}" "$@" \
+    >"$WORK/crew.$one" 2>&1 </dev/null &
+  echo "$! $one" >>"$WORK/crew"
+}
+
+crew_at ()
+{
+  while read -r pid one; do
+    limit=$((${HALT_S:-60} * 10))
+    until grep -q "stopped at $1" "$WORK/crew.$one"; do
+      limit=$((limit - 1))
+      if [ "$limit" -le 0 ] || ! kill -0 "$pid"; then
+        cp "$WORK/crew.$one" "$OUT"
+        die "$one does not stop at $1"
+      fi
+      sleep 0.1
+    done
+  done <"$WORK/crew"
+}
+
+crew_kill ()
+{
+  while read -r pid one; do
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null || true
+  done <"$WORK/crew"
+  : >"$WORK/crew"
+}
+
+crew_go ()
+{
+  while read -r pid one; do
+    kill -CONT "$pid"
+  done <"$WORK/crew"
+}
+
+crew_ended ()
+{
+  ENDED=
+  while read -r pid one; do
+    got=0
+    wait "$pid" || got=$?
+    ENDED="$ENDED $got"
+    case " $* " in
+      *" $got "*) ;;
+      *)
+        cp "$WORK/crew.$one" "$OUT"
+        die "$one: exit $got, not $*"
+        ;;
+    esac
+  done <"$WORK/crew"
+  : >"$WORK/crew"
+}
+
+guests ()
+{
+  /usr/bin/python3 "$TOP/tests/e2e/guests.py" "$1"
+}
+
+# Not by the tool and not by the lab's bookkeeping: the logical volumes that
+# LVM has as active (or worse) in each guest, and what helpers leave there.
+lvs_look ()
+{
+  guests '
+    rows=$(/usr/lib/lab/real/lvm lvs --noheadings -o lv_attr,vg_name,lv_name \
+      --devices "$(echo /dev/mapper/35000c50015ea710[123] | tr " " ,)")
+    echo "$rows" | sed -n "s/ *$//; s/^ *[^ ]\{4\}\([^ -]\)[^ ]*/\1/p" | sort
+    ls -A /run/chainlift 2>/dev/null | sed "s/^/record /"
+    ps -e -o comm= | sed -n "s/^chainlift-remot.*/helper/p"' >"$1" \
+    || die "LVM does not say what is active"
+  grep -q '^b2 a .* metadata$' "$1" || die "nothing is active: $(cat "$1")"
+}
+
+lvs_noted ()
+{
+  lvs_look "$WORK/lvs"
+}
+
+lvs_same ()
+{
+  lvs_look "$WORK/lvs.now"
+  diff "$WORK/lvs" "$WORK/lvs.now" >&2 || die "$1: other volumes are active"
+}
+
+lvs_differ ()
+{
+  lvs_look "$WORK/lvs.now"
+  ! cmp -s "$WORK/lvs" "$WORK/lvs.now" || die "$1: nothing else is active"
+}
+
+no_helper ()
+{
+  ! guests 'pgrep chainlift-remot || true' | grep -q .
 }
