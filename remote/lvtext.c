@@ -479,9 +479,11 @@ lvtext_check (const struct lvtext_lv *lv, bool write, struct fault *f)
     return fault_set (f, FAULT_CORRUPT, 0,
                       "attributes %s: not a plain logical volume", lv->attr);
   if (lv->attr[8] != '-')
-    return fault_set (f, FAULT_IO, 0,
-                      "attributes %s: parts of its storage are missing",
-                      lv->attr);
+    return fault_set (f, FAULT_IO, 0, "attributes %s: %s", lv->attr,
+                      lv->attr[8] == 'X'
+                          ? "LVM does not know what its device is; look at "
+                            "dmsetup table"
+                          : "parts of its storage are missing");
   if (write && !lv->root)
     return fault_set (f, FAULT_CORRUPT, 0, "its tag PU_ names a parent");
   return 0;

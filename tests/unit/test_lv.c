@@ -146,6 +146,7 @@ test_check (void **state)
     { "-wi-------", "IU_" IMG, false, FAULT_CORRUPT },
     { "swi-------", "IU_" IMG ",MD_1", false, FAULT_CORRUPT },
     { "-wi-----p-", "IU_" IMG ",MD_1", false, FAULT_IO },
+    { "-wi-XX--X-", "IU_" IMG ",MD_1", false, FAULT_IO },
   };
 
   (void)state;
@@ -161,7 +162,9 @@ test_check (void **state)
     buf_put_u8 (&row, 0);
     assert_int_equal (lvtext_rows ((char *)row.data, &lvs, &count, &f), 0);
     lvtext_check (&lvs[0], cases[i].write, &f);
-    if (f.code != cases[i].code)
+    if (f.code != cases[i].code
+        || (strchr (cases[i].attr, 'p') != NULL)
+               != (strstr (f.text, "are missing") != NULL))
       fail_msg ("%s %s: %s", cases[i].attr, cases[i].tags, f.text);
     free (lvs);
     buf_reset (&row);
