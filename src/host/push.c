@@ -68,20 +68,24 @@ static const char push_script[]
       "done; echo $n end; exit 126";
 
 /* Processes by the name that the helper gives itself.  What dead ones left on
-   the host goes, because the next helper may be pushed to another one. */
+   the host goes, because the next helper may be pushed to another one.  Of a
+   process that was killed the first thread is a zombie while others hang in the
+   kernel, with what they read or write: then one of those is looked at. */
 static const char probe_script[]
     = "u=$(id -u); b=; "
       "for x in " BASES "; do "
       "[ -d $x ] && [ -w $x ] && b=\"$b $x\"; done; "
       "[ -z \"$b\" ] || { " REMOVE_DEAD "}; "
+      "state () { t=; while read k v w; do case $k in State:) t=$v; break;; "
+      "esac; done 2>/dev/null <$1/status; }; "
       "read b </proc/sys/kernel/random/boot_id; echo boot $b; "
       "for p in /proc/[0-9]*; do "
       "c=; read c 2>/dev/null <$p/comm || continue; "
       "case $c in chainlift-remot*) ;; *) continue;; esac; "
-      "t=; while read k v w; do case $k in State:) t=$v; break;; esac; "
-      "done 2>/dev/null <$p/status; "
+      "for q in $p $p/task/[0-9]*; do state $q; "
+      "case $t in \"\"|Z|X) ;; *) break;; esac; done; "
       "[ -n \"$t\" ] || continue; "
-      "a=$(tr \"\\000\" \" \" 2>/dev/null <$p/cmdline); "
+      "a=$(tr \"\\000\" \" \" 2>/dev/null <$q/cmdline); "
       "echo helper ${p#/proc/} $t ${a#* }; "
       "done";
 
