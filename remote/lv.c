@@ -406,6 +406,7 @@ inspect (struct lv *l, uint32_t i, const char **word, struct fault *f)
 {
   const struct lvtext_lv *lv = &l->set[i].lv;
   char link[256] = "";
+  bool mine = false;
   struct dm d;
   bool linked;
 
@@ -425,9 +426,11 @@ inspect (struct lv *l, uint32_t i, const char **word, struct fault *f)
     *word = "refresh";
   if (linked)
     return add_duty (l, lv, false, f);
-  /* active by another of our helpers: the last one deactivates it */
-  return lvstate_claims (lv->lv_uuid, &l->record) ? add_duty (l, lv, true, f)
-                                                  : 0;
+  /* active by another of our helpers, or what vdsm gave up and could not
+     deactivate because of that one: the last one does */
+  return lvstate_claims (lv->lv_uuid, &l->record, &mine)
+             ? add_duty (l, lv, mine, f)
+             : 0;
 }
 
 static int

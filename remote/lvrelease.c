@@ -140,7 +140,7 @@ ripe (struct release *r, struct lvstate_volume *v)
     settle (r, v, "gone", "");
   else if (lvrelease_linked (r->sd, v->name, link, sizeof link))
     settle (r, v, "used", link);
-  else if (d.open_count > 0 && lvstate_claims (v->lv_uuid, r->file))
+  else if (d.open_count > 0 && lvstate_claims (v->lv_uuid, r->file, NULL))
     settle (r, v, "used", "another helper reads it");
   else if (d.open_count > 0 || d.suspended)
     snprintf (r->reason, sizeof r->reason, "%s",

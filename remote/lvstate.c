@@ -358,8 +358,10 @@ lvstate_next (unsigned skip, struct lvstate *out, struct lvstate_file *file)
   return found;
 }
 
+/* Does the record NAME?  Then *MINE becomes true where it says so. */
 static bool
-claims (int dir, const char *name, const char *boot, const char *lv_uuid)
+claims (int dir, const char *name, const char *boot, const char *lv_uuid,
+        bool *mine)
 {
   CLEANUP_FREE char *text
       = fdio_slurp (dir, name, LVSTATE_SIZE_MAX, NULL, NULL);
@@ -368,30 +370,37 @@ claims (int dir, const char *name, const char *boot, const char *lv_uuid)
 
   if (text == NULL || lvstate_parse (text, &s, NULL) < 0)
     return false;
-  for (size_t i = 0; i < s.count && !found; i++)
-    found = s.volumes[i].mine && !s.volumes[i].done
-            && strcmp (s.volumes[i].lv_uuid, lv_uuid) == 0
-            && strcmp (s.boot, boot) == 0;
+  for (size_t i = 0; i < s.count; i++) {
+    if (s.volumes[i].done || strcmp (s.volumes[i].lv_uuid, lv_uuid) != 0
+        || strcmp (s.boot, boot) != 0)
+      continue;
+    found = true;
+    *mine = *mine || s.volumes[i].mine;
+  }
   lvstate_reset (&s);
   return found;
 }
 
 bool
-lvstate_claims (const char *lv_uuid, const struct lvstate_file *mine)
+lvstate_claims (const char *lv_uuid, const struct lvstate_file *but, bool *mine)
 {
   char boot[UUID_SIZE];
   struct dirent *entry;
+  bool by_it = false;
   bool found = false;
   int fd;
   DIR *dir = list (&fd);
 
   read_boot (boot);
-  while (dir != NULL && !found && (entry = readdir (dir)) != NULL) {
+  while (dir != NULL && (entry = readdir (dir)) != NULL) {
     if (strncmp (entry->d_name, PREFIX, strlen (PREFIX)) == 0
-        && (mine == NULL || strcmp (entry->d_name, mine->name) != 0))
-      found = claims (fd, entry->d_name, boot, lv_uuid);
+        && (but == NULL || strcmp (entry->d_name, but->name) != 0)
+        && claims (fd, entry->d_name, boot, lv_uuid, &by_it))
+      found = true;
   }
   if (dir != NULL)
     closedir (dir);
+  if (mine != NULL)
+    *mine = by_it;
   return found;
 }

@@ -73,8 +73,10 @@ bool lvstate_orphans (void);
    what is no record, are removed on the way. */
 bool lvstate_next (unsigned skip, struct lvstate *out,
                    struct lvstate_file *file);
-/* Does a record but MINE (may be NULL), of a living helper or a dead one, name
-   the volume LV_UUID as activated? */
-bool lvstate_claims (const char *lv_uuid, const struct lvstate_file *mine);
+/* Does a record but BUT (may be NULL), of a living helper or a dead one, name
+   the volume LV_UUID as one that is still to be looked after?  MINE (may be
+   NULL): one of them as activated by its helper. */
+bool lvstate_claims (const char *lv_uuid, const struct lvstate_file *but,
+                     bool *mine);
 
 #endif /* LVSTATE_H */
