@@ -5,7 +5,8 @@
 #   lab_up [ARG...]        a lab of its own; sets LAB LAB_CONF LAB_REPO ...
 #   cl ARG...              the program with the lab's configuration
 #   ctl VERB ARG...        the lab's control endpoint
-#   inside HOST CMD...     a command as root in a guest of the lab
+#   on HOST VERB ARG...    a fault of a host of the lab
+#   inside HOST CMD...     a command there, as root
 #   prove WHAT ARG...      tests/e2e/prove.py: bytes against the oracle
 #   expect STATUS CMD...   the exit status must be STATUS; output in $OUT
 #   says TEXT              $OUT must contain TEXT
@@ -109,6 +110,11 @@ cl ()
 ctl ()
 {
   sh "$TOP/tests/lab/lab.sh" ctl "$LAB" "$@"
+}
+
+on ()
+{
+  sh "$TOP/tests/lab/lab.sh" host "$LAB" "$@"
 }
 
 # One call to the engine as an administrator makes it: api METHOD PATH.

@@ -518,6 +518,24 @@ def copy_lv(engine, disk, path):
     engine.storage.groups[row['domain']].copy_out(row['image_id'], path)
 
 
+def extents(engine, disk, vol=None):
+    """extents DISK [VOLUME]: where on which LUN the LV of its leaf lies"""
+    row = engine.state.disks[disk]
+    group = engine.storage.groups[row['domain']]
+    return ' '.join('%s:%d+%d' % part for part in
+                    group.lvs[vol or row['image_id']].parts)
+
+
+def fill_lv(engine, disk, text):
+    """fill-lv DISK TEXT: the whole LV of a disk's leaf says nothing else"""
+    row = engine.state.disks[disk]
+    group = engine.storage.groups[row['domain']]
+    size = group.lvs[row['image_id']].size
+    line = text.encode().ljust(63) + b'\n'
+    for offset in range(0, size, 1 << 20):
+        group.write(row['image_id'], offset, line * (1 << 14))
+
+
 def extend_lv(engine, vm, disk, size):
     """extend-lv VM DISK BYTES: the SPM extends the leaf, as for a thin VM"""
     row = the_disk(engine, vm, disk)
@@ -584,6 +602,6 @@ VERBS = {
     'oracle': oracle, 'baseline': baseline, 'extra': extra, 'idle': idle,
     'help': help_text, 'ping': ping, 'expected': expected,
     'unknown-images': unknown_images, 'copy-lv': copy_lv,
-    'extend-lv': extend_lv,
+    'extend-lv': extend_lv, 'extents': extents, 'fill-lv': fill_lv,
     'prepare': prepare, 'teardown': teardown, 'look': look,
 }
