@@ -154,7 +154,7 @@ power ()
   halt_all "$1"
   sh "$TOP/tests/lab/lab.sh" host "$LAB" b2 kill
   crew_go
-  crew_ended 0
+  crew_ended 1 # it tells of the volumes on the host that is gone
   sh "$TOP/tests/lab/lab.sh" host "$LAB" b2 start
   wait_until 120 host_up
   cleaned "power of the host lost at $1"
