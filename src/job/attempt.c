@@ -201,8 +201,9 @@ prove (struct attempt *a, struct new_disk *d, struct push *push,
   if (describe (d, &m, f) < 0)
     return -1;
   a->has_opened = true;
-  /* A volume that is held is active by the engine's doing, and stays so. */
-  if (m.kind == MSG_BLOCK && d->pin.intention == 0
+  /* Also of one that is held, which stays active: a helper that is killed leaves
+     its record there. */
+  if (m.kind == MSG_BLOCK
       && reap_intend (a->site, &a->lane, a->lease_id, f) < 0) {
     msg_open_write_reset (&m);
     return -1;
