@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# What becomes of a restore onto a logical volume when its host loses the storage
+# or its power, or when its writes hang in the kernel: no disk is removed while
+# somebody may still write to it.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/guest/hang.sh"
+
+# --- errors -----------------------------------------------------------------
+
+settings "restore_lock = \"none\"; $slow"
+onto begin
+wait_until 120 writes
+leaf=$(leaf_of "$(made)")
+on b2 lv-error "$leaf" 0 134217728
+ended 9
+says 'disk blk-cow_Disk1'
+says 'host b2'
+says "$leaf at "
+says 'Input/output error'
+clean
+echo "ok: it can not be written: $(tail -n 1 "$OUT")"
+
+# --- power loss -----------------------------------------------------------------
+
+frozen none
+killed
+stays --clean
+# The engine has seen it: the host gets its domains back.
+status_is ()
+{
+  ctl inventory | jq -e --arg s "$1" \
+    '.hosts[] | select(.name == "b2") | .status == $s'
+}
+on b2 kill
+wait_until 60 status_is non_responsive
+on b2 start
+wait_until 60 status_is up
+expect 0 cl leftovers --clean
+clean
+echo 'ok: power loss of the frozen host'
+
+# --- killed while its writes hang ----------------------------------------------
+
+# SIGKILL ends neither what hangs in the kernel nor its write.
+hangs ()
+{
+  inside b2 sh -c 'cat /proc/[0-9]*/task/[0-9]*/stat 2>/dev/null || true' \
+    | grep -q '(chainlift-remot) D'
+}
+settings "restore_lock = \"none\"; $slow"
+onto begin
+wait_until 120 writes
+disk=$(made)
+leaf=$(leaf_of "$disk")
+on b2 lv-suspend "$leaf"
+wait_until 60 hangs
+inside b2 ps -e -ww -o pid=,args= >"$WORK/ps"
+ids=$(awk '/chainlift-remote/ { print $1 }' "$WORK/ps")
+# shellcheck disable=SC2086
+inside b2 kill -KILL $ids
+begun=$(date +%s)
+gave_up
+says 'hangs in the kernel'
+on b2 lv-resume "$leaf"
+wait_until 60 no_helper
+expect 0 cl leftovers --clean
+clean
+echo "ok: killed while its writes hang; gave up in $took s"
