@@ -101,14 +101,30 @@ attempt_on (struct restore *r, const struct host *host, struct fault *f)
   return attempt_run (current (r), f);
 }
 
+/* What helpers left active on HOST: a mapping would outlive the disks. */
+static int
+put_back (struct restore *r, const struct host *host, struct fault *f)
+{
+  unsigned lost = reap_lost (r->site, host);
+
+  r->lost += lost;
+  return lost == 0 ? 0
+                   : fault_set (f, FAULT_BUSY, 0,
+                                "host %s may have their logical volumes "
+                                "active: its disks are left alone",
+                                host->name);
+}
+
 /* The disks of a host that was left are removed at once when its helper has
    said goodbye; else at the end, they wait for nobody. */
 static void
-give_up (struct attempt *a)
+give_up (struct restore *r, const struct host *host)
 {
+  struct attempt *a = current (r);
   struct fault why = FAULT_INIT;
 
-  if (attempt_quiet (a, false, &why) < 0 || attempt_undo (a, &why) < 0)
+  if (attempt_quiet (a, false, &why) < 0 || put_back (r, host, &why) < 0
+      || attempt_undo (a, &why) < 0)
     log_debug ("disks of a host that was left stay for now: %s", why.text);
 }
 
@@ -123,7 +139,7 @@ fill_disks (struct restore *r, struct fault *f)
   while (attempt_on (r, host, &why) < 0) {
     if (!attempt_must_move (current (r)) || r->attempt_count == ATTEMPTS_MAX)
       return fault_copy (f, &why);
-    give_up (current (r));
+    give_up (r, host);
     if (watch_other (r->site, r->plan.cluster->center_id, "", host, &next, f)
         < 0)
       return fault_prefix (f, "%.300s", why.text);
@@ -132,8 +148,8 @@ fill_disks (struct restore *r, struct fault *f)
     fault_reset (&why);
     host = next;
   }
-  /* Nothing may be attached that is active where it was written. */
-  r->lost = reap_lost (r->site, host);
+  /* Before the disks are attached; what stays active nobody has open. */
+  put_back (r, host, NULL);
   return 0;
 }
 
@@ -235,8 +251,7 @@ run_phases (struct restore *r, struct fault *f)
 
 /* Take back what is not part of a finished VM: all of a restore that failed,
    of another one what it gave up on its way.  Nothing goes before nobody has it
-   open; logical volumes are put back before their disks go, since a mapping
-   would outlive them. */
+   open, and its logical volumes are put back. */
 static int
 undo_attempts (struct restore *r, struct fault *f)
 {
@@ -245,11 +260,11 @@ undo_attempts (struct restore *r, struct fault *f)
   int rc = 0;
 
   for (unsigned i = count; i-- > 0;) {
-    quiet[i] = attempt_quiet (r->attempts[i], true, f) == 0;
+    quiet[i] = attempt_quiet (r->attempts[i], true, f) == 0
+               && put_back (r, r->params[i].host, f) == 0;
     if (!quiet[i])
       rc = -1;
   }
-  r->lost += reap_lost (r->site, NULL);
   if (!r->finished && r->vm_intention != 0
       && undo_vm (r->site, r->vm_id, r->vm_intention, f) < 0)
     return -1;

@@ -35,9 +35,8 @@ qemu-img create -q -f qcow2 -o compat=1.1 $3 $4
 qemu-io -t none -f qcow2 -c "write -q -P 0x11 0 32M" \
   -c "write -q -P 0x22 200M 16M" -c "write -q -z 300M 8M" \
   -c "write -q -P 0x33 600M 16M" $3
-qemu-img map --output=json -f qcow2 $3 >/root/map
-' sh "$domain" "$(disk blk-off 0 id)" "$cow" "$size"
-inside b1 cat /root/map >"$WORK/map"
+qemu-img map --output=json -f qcow2 $3
+' sh "$domain" "$(disk blk-off 0 id)" "$cow" "$size" >"$WORK/map"
 ctl teardown b1 blk-off blk-off_Disk1
 data=$(jq '[.[] | select(.data) | .length] | add' "$WORK/map")
 [ "$data" -eq 67108864 ] || die "$data bytes are allocated"
