@@ -400,8 +400,7 @@ look_at_domain (const struct site_lane *lane, const struct domain *d,
     rc = remote_look (lane->remote, &m, f);
     msg_look_reset (&m);
   }
-  return rc < 0 ? fault_prefix (f, "%s: domain %s", lane->host->name, d->name)
-                : 0;
+  return rc < 0 ? fault_prefix (f, "domain %s", d->name) : 0;
 }
 
 /* Whether the host's LVM finds the block domains, whatever its configuration

@@ -135,14 +135,18 @@ fill_disks (struct restore *r, struct fault *f)
   const struct host *host = r->plan.host;
   const struct host *next;
   struct fault why = FAULT_INIT;
+  struct fault none = FAULT_INIT;
 
   while (attempt_on (r, host, &why) < 0) {
     if (!attempt_must_move (current (r)) || r->attempt_count == ATTEMPTS_MAX)
       return fault_copy (f, &why);
     give_up (r, host);
-    if (watch_other (r->site, r->plan.cluster->center_id, "", host, &next, f)
-        < 0)
-      return fault_prefix (f, "%.300s", why.text);
+    if (watch_other (r->site, r->plan.cluster->center_id, "", host, &next,
+                     &none)
+        < 0) {
+      fault_append (&why, "; %.200s", none.text);
+      return fault_copy (f, &why);
+    }
     log_warn ("%s; starting over on host %s, with new disks", why.text,
               next->name);
     fault_reset (&why);

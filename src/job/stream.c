@@ -456,12 +456,15 @@ move (struct shared *sh, struct fault *f)
   struct stream *s = sh->stream;
   struct worker w = { .shared = sh, .lane = &s->lanes[0] };
   struct fault why = sh->fault;
+  struct fault none = FAULT_INIT;
 
   if (!must_leave (sh, &why))
     return fault_copy (f, &why);
   leave_host (s);
-  if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, f) < 0)
-    return fault_prefix (f, "%.300s", why.text);
+  if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, &none) < 0) {
+    fault_append (&why, "; %.200s", none.text);
+    return fault_copy (f, &why);
+  }
   log_warn ("disk %s: %s; going on from host %s", s->progress->alias, why.text,
             s->host->name);
   fault_reset (&sh->fault);

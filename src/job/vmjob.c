@@ -337,7 +337,7 @@ t1_phase (struct vmjob *j, const char *alias, const char *identity,
   if (remote_identify (j->lanes[0].remote, &now, &why) == 0
       && strcmp (now, identity) == 0)
     return 0;
-  if (why.code == FAULT_CANCELLED || why.err == EIO
+  if (why.code == FAULT_CANCELLED || why.code == FAULT_IO
       || !remote_alive (j->lanes[0].remote))
     return fault_copy (f, &why);
   /* What was right at t0 and is not any more has been changed. */

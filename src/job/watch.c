@@ -176,15 +176,17 @@ watch_other (struct site *site, const char *center_id, const char *prefer_id,
   CLEANUP (host_list_free) struct host_list *now = NULL;
   struct plan_input input
       = { .hosts = site->hosts, .clusters = site->clusters };
+  const struct host *found;
 
   if (host_list (site->engine, &now, f) < 0)
     return -1;
   refresh_hosts (site, now, from);
-  *to = plan_host (&input, center_id, prefer_id);
-  return *to != NULL ? 0
-                     : fault_set (f, FAULT_NET, 0,
-                                  "no other host of its data center "
-                                  "is up");
+  found = plan_host (&input, center_id, prefer_id);
+  if (found == NULL)
+    return fault_set (f, FAULT_NET, 0,
+                      "no other host of its data center is up");
+  *to = found;
+  return 0;
 }
 
 int

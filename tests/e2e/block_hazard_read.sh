@@ -22,26 +22,31 @@ volume ()
 
 # --- errors ----------------------------------------------------------------
 
-# unreadable WHERE OFFSET LENGTH: those bytes of the frozen volume cannot be read
-# when the backup goes on from there.  It is told which.
+# unreadable WHERE OFFSET LENGTH VERB TEXT: those bytes of the frozen volume
+# cannot be read when the backup goes on from there, and no other host is up.  It
+# is told which.
+ctl host-status b1 maintenance
 unreadable ()
 {
   halt "$1" backup "$vm"
   frozen=$(volume "${vm}_Disk1" 1)
-  on b2 lv-error "$frozen" "$2" "$3"
+  on b2 "$4" "$frozen" "$2" "$3"
   go_on 9
   says "$vm: "
   says "disk ${vm}_Disk1"
   says 'host b2'
-  says 'Input/output error'
+  says "$5"
   at=$(sed -n "s/^chainlift: .*error: .*read volume $frozen at \([0-9]*\).*/\1/p" \
     "$OUT" | tail -n 1)
   [ -n "$at" ] || die "the volume and the place are not told"
   [ "$at" -le "$2" ] && [ $(($2 - at)) -lt 4194304 ] \
     || die "told is $at, unreadable are $3 bytes from $2 on"
+  [ "$4" = lv-error ] || on b2 lun-heal "$frozen"
   intact "bytes from $2 on cannot be read from $1 on"
 }
-unreadable stream 8388608 4096
+unreadable stream 8388608 4096 lv-error 'Input/output error'
+unreadable t1 0 65536 lun-error 'No data available'
+ctl host-status b1 up
 
 # --- devices that are suspended --------------------------------------------
 

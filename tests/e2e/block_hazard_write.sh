@@ -17,6 +17,7 @@ says 'disk blk-cow_Disk1'
 says 'host b2'
 says "$leaf at "
 says 'Input/output error'
+says 'no other host of its data center is up'
 clean
 echo "ok: it can not be written: $(tail -n 1 "$OUT")"
 

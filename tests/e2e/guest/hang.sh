@@ -8,6 +8,8 @@ slow="$quick_ssh transfer: { bandwidth = \"1M\"; };"
 expect 0 cl backup blk-cow
 point=$(latest blk-cow)
 clean
+# Nobody can go on for b2.
+ctl host-status b1 maintenance
 n=0
 domain=$(ctl inventory | jq -r \
   '.storagedomains[] | select(.name == "block_one") | .id')
