@@ -15,7 +15,7 @@ may_not ()
 }
 
 # The rules are those of the example: no command but the shell.
-inside b1 visudo -cq
+inside b1 visudo -cqf /etc/sudoers.d/chainlift
 for command in /usr/sbin/lvm /usr/sbin/dmsetup /usr/bin/cat /usr/bin/id; do
   may_not "$command"
 done
@@ -47,7 +47,7 @@ cat >/usr/local/libexec/chainlift-remote
 chmod 755 /usr/local/libexec/chainlift-remote' <"$CHAINLIFT_HELPER"
 inside b1 sh -ec 'f=/etc/sudoers.d/chainlift
 sed -i -e "s/^backup/#&/" -e "/^#Cmnd_Alias/,\\$ s/^#//" $f
-visudo -cq
+visudo -cqf $f
 grep -v "^#" $f' >"$WORK/rules"
 grep -q '^backup.*CHAINLIFT' "$WORK/rules" || die "no rules for a placed helper"
 may_not /bin/sh -c true
