@@ -84,7 +84,7 @@ write_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
     report (s, piece->length);
     phase_stop (PHASE_WRITE);
   }
-  return quota_rest (p->quota, piece->size, p->remote, f);
+  return there (s, quota_rest (p->quota, piece->size, p->remote, f));
 }
 
 /* flat_fn */

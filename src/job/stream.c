@@ -32,6 +32,7 @@
 #define REOPEN_MS 1000  /* before the first; doubled each time */
 #define MOVES_MAX 3     /* to other hosts, for one disk */
 #define PROGRESS_MS 200 /* between two reports */
+#define REST_MS 200     /* between two looks at lanes that still read */
 
 struct range {
   uint64_t start;
@@ -51,6 +52,7 @@ struct shared {
   bool leave; /* the host, as the watch said */
   bool io;    /* the host could not read its storage */
   bool io_moved;
+  unsigned working; /* lanes that may still read */
   struct fault fault;
   /* Of lanes that have ended; a range is begun when none is left here. */
   struct range left[STREAM_LANES_MAX * DEPTH];
@@ -318,22 +320,57 @@ leave_ranges (struct worker *w)
   }
 }
 
-static void *
-worker_main (void *opaque)
+/* A lane but the first: its helper of the disk before may have ended by itself,
+   since nothing was asked of it for longer than its heartbeat. */
+static int
+lane_join (struct worker *w, struct fault *f)
 {
-  struct worker *w = opaque;
+  bool old = w->lane->remote != NULL;
+
+  if (lane_prepare (w, f) == 0)
+    return 0;
+  if (!old || f->code != FAULT_NET)
+    return -1;
+  fault_reset (f);
+  site_lane_drop (w->shared->stream->site, w->lane);
+  return lane_prepare (w, f);
+}
+
+static bool
+others_read (struct shared *sh)
+{
+  SCOPED_LOCK (&sh->lock);
+  return sh->working > 0 && !sh->stop;
+}
+
+/* Done; its helper stays until the others are. */
+static void
+rest (struct worker *w)
+{
+  struct fault f = FAULT_INIT;
+
+  while (others_read (w->shared)) {
+    if (remote_ping (w->lane->remote, &f) < 0
+        || cancel_sleep_ms (REST_MS, &f) < 0)
+      break;
+  }
+}
+
+/* False when there is nothing to rest with. */
+static bool
+lane_run (struct worker *w)
+{
   struct shared *sh = w->shared;
   struct fault f = FAULT_INIT;
   struct remote_totals totals;
 
-  log_context (sh->stream->progress->vm_name);
-  if (w->index > 0 && lane_prepare (w, &f) < 0) {
+  if (w->index > 0 && lane_join (w, &f) < 0) {
     /* The others do its work. */
     if (f.code != FAULT_CANCELLED)
       log_warn ("disk %s: stream %u is not used: %s",
                 sh->stream->progress->alias, w->index, f.text);
     site_lane_drop (sh->stream->site, w->lane);
-    return NULL;
+    return false;
   }
   remote_totals (w->lane->remote, &totals);
   w->wire_seen = totals.wire_bytes;
@@ -344,19 +381,44 @@ worker_main (void *opaque)
         sh->io = w->host_failed && f.code == FAULT_IO;
       fault_copy (&sh->fault, &f);
       sh->stop = true;
-      break;
+      return false;
     }
   }
+  return true;
+}
+
+static void *
+worker_main (void *opaque)
+{
+  struct worker *w = opaque;
+  struct shared *sh = w->shared;
+  bool good;
+
+  log_context (sh->stream->progress->vm_name);
+  good = lane_run (w);
   leave_ranges (w);
+  {
+    SCOPED_LOCK (&sh->lock);
+    sh->working--;
+  }
+  if (good)
+    rest (w);
   return NULL;
 }
 
+/* Without a thread the first lane reads alone, here. */
 static void
 start (struct worker *w)
 {
+  struct shared *sh = w->shared;
+
   w->started = pthread_create (&w->thread, NULL, worker_main, w) == 0;
   if (!w->started && w->index == 0)
     worker_main (w);
+  else if (!w->started) {
+    SCOPED_LOCK (&sh->lock);
+    sh->working--;
+  }
 }
 
 /* How many lanes are worth it: one for each range, none for nothing. */
@@ -389,6 +451,7 @@ run_lanes (struct shared *sh)
   struct watch *watch = watch_begin (s->site, s->host, s->domain,
                                      s->progress->vm_name, on_watch, sh);
 
+  sh->working = count;
   for (unsigned i = 0; i < count; i++) {
     workers[i].shared = sh;
     workers[i].lane = &s->lanes[i];
@@ -499,11 +562,18 @@ stream_run (struct stream *s, struct fault *f)
 }
 
 int
-stream_close (struct site_lane *lanes, unsigned count, struct fault *f)
+stream_close (struct site *site, struct site_lane *lanes, unsigned count,
+              struct fault *f)
 {
   for (unsigned i = 0; i < count; i++) {
-    if (lanes[i].remote != NULL && reap_close (&lanes[i], f) < 0)
-      return -1;
+    struct fault why = FAULT_INIT;
+
+    if (lanes[i].remote == NULL || reap_close (&lanes[i], &why) == 0)
+      continue;
+    if (why.code == FAULT_CANCELLED)
+      return fault_copy (f, &why);
+    log_warn ("after all was read: %s", why.text);
+    site_lane_drop (site, &lanes[i]);
   }
   return 0;
 }

@@ -53,7 +53,9 @@ struct stream {
 /* Read the whole disk.  The lanes stay open, with the layers open. */
 int stream_run (struct stream *s, struct fault *f);
 /* Close the layers on all lanes that are open; the helpers stay for the next
-   disk. */
-int stream_close (struct site_lane *lanes, unsigned count, struct fault *f);
+   disk.  All is read and proven by then: a helper that cannot is told and let
+   go, what it left active is looked for when the run ends. */
+int stream_close (struct site *site, struct site_lane *lanes, unsigned count,
+                  struct fault *f);
 
 #endif /* STREAM_H */

@@ -416,7 +416,7 @@ template_store_get (const struct template_store *t, struct point **base,
   if (rc == 0)
     rc = find_or_store (&w, base, why, f);
   if (rc == 0)
-    rc = stream_close (t->lanes, STREAM_LANES_MAX, f);
+    rc = stream_close (t->site, t->lanes, STREAM_LANES_MAX, f);
   msg_opened_reset (&w.opened);
   free (w.identity);
   free (w.alias);

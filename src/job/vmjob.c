@@ -104,18 +104,22 @@ drop_lanes (struct vmjob *j)
     site_lane_drop (j->site, &j->lanes[i]);
 }
 
-/* An orderly end of all helpers; the first fault counts. */
+/* An orderly end of all helpers.  All is read and proven by then: one that has
+   ended otherwise is told, and looked after when the run ends. */
 static int
 stop_lanes (struct vmjob *j, struct fault *f)
 {
-  int rc = 0;
-
   for (unsigned i = 0; i < STREAM_LANES_MAX; i++) {
-    if (j->lanes[i].conn != NULL
-        && site_lane_stop (j->site, &j->lanes[i], f) < 0)
-      rc = -1;
+    struct fault why = FAULT_INIT;
+
+    if (j->lanes[i].conn == NULL
+        || site_lane_stop (j->site, &j->lanes[i], &why) == 0)
+      continue;
+    if (why.code == FAULT_CANCELLED)
+      return fault_copy (f, &why);
+    log_warn ("after all was read: %s", why.text);
   }
-  return rc;
+  return 0;
 }
 
 /* Is every disk of the VM in the plan, plugged or not as it was there?  One
@@ -450,7 +454,7 @@ disk_phases (struct vmjob *j, size_t index, struct fault *f)
   if (rc == 0)
     rc = read_disk (j, index, &opened, &map, f);
   if (rc == 0)
-    rc = stream_close (j->lanes, STREAM_LANES_MAX, f);
+    rc = stream_close (j->site, j->lanes, STREAM_LANES_MAX, f);
   msg_opened_reset (&opened);
   remote_map_reset (&map);
   if (rc < 0)

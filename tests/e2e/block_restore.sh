@@ -5,7 +5,7 @@
 # not; then no volume is active that was not before.
 . "$(dirname "$0")/lib.sh"
 
-lab_up --vms tiny --guests 2 --block small
+lab_up --vms mixed --guests 2 --block small
 quick
 quick_ssh='ssh: { heartbeat = 5; stall_timeout = 10; };'
 n=0
@@ -52,8 +52,8 @@ to_old='--cluster blockcluster --storage block_old'
 
 # --- files to blocks: a thin raw disk becomes qcow2, unless raw is wanted
 settings "$quick_ssh"
-expect 0 cl backup mini
-point=$(latest mini)
+expect 0 cl backup mixed
+point=$(latest mixed)
 # shellcheck disable=SC2086
 {
   expect 0 cl restore "$point" --as planned $to_one --dry-run

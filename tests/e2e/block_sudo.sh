@@ -42,7 +42,7 @@ row 'restore without sudo' 7 'ssh.sudo' -- cl restore "$point" --as copy \
 
 # The second half of the example, on the host of the VM: the helper is placed,
 # and there is no shell.
-inside b1 sh -c 'mkdir -p /usr/local/libexec
+sh "$TOP/tests/lab/lab.sh" run "$LAB" b1 sh -c 'mkdir -p /usr/local/libexec
 cat >/usr/local/libexec/chainlift-remote
 chmod 755 /usr/local/libexec/chainlift-remote' <"$CHAINLIFT_HELPER"
 inside b1 sh -ec 'f=/etc/sudoers.d/chainlift

@@ -138,10 +138,11 @@ def old(b):
 
 SETS = {
     'none': (),
-    'small': (cow, stopped),
     'iscsi': (cow, raw, thin, stopped),
     'all': (cow, raw, thin, stopped, snaps, old),
 }
+# Other sets: what they are made of, and which VMs run.
+PARTS = {'small': ('all', ('blk-cow',))}
 
 
 # -- made or found --------------------------------------------------------
@@ -201,8 +202,10 @@ def build(state, storage, vm_set):
     """Everything of the block domains in the state of the engine and on the guests; -> (builder,
     VMs that shall run)."""
     guests = [host for host in storage.hosts if isinstance(host, blockguest.Guest)]
+    vm_set, chosen = PARTS.get(vm_set, (vm_set, None))
     if vm_set not in SETS:
-        raise ValueError('no block set %s; there are: %s' % (vm_set, ' '.join(sorted(SETS))))
+        raise ValueError('no block set %s; there are: %s' % (
+            vm_set, ' '.join(sorted([*SETS, *PARTS]))))
     image = guests[0].image
     if vm_set == 'iscsi':
         blockiscsi.San.start(storage.lab_dir, guests[0].bridge, guests[0].address.rpartition('.')[0])
@@ -227,6 +230,8 @@ def build(state, storage, vm_set):
         with open(os.path.join(kept, 'rows'), 'rb') as source:
             rows, groups, running = pickle.load(source)
         on_all(guests, lambda host: host.start(state=os.path.join(kept, host.name + '.state')))
+    if chosen is not None:
+        running = [ident for ident in running if rows['vms'][ident]['name'] in chosen]
     return adopt(state, storage, guests, rows, groups, running)
 
 

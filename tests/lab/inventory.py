@@ -397,8 +397,17 @@ def tiny(b):
     return [vm]
 
 
+def mixed(b):
+    """What a disk of a file domain can be, and a block domain cannot hold as it is."""
+    cow = b.disk('mixed_Disk1', 'data_one', 40 * MIB, 'cow', 196, share=0.1)
+    raw = b.disk('mixed_Disk2', 'data_two', 34 * MIB + 1536, 'raw', 197, share=0.1, exact=True)
+    b.vm('mixed', [cow, raw], description='qcow2 and thin raw, stopped')
+    return []
+
+
 SETS = {
     'image': (image,),
+    'mixed': (mixed,),
     'tiny': (tiny,),
     'none': (),
     'small': (web,),

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# The same over iSCSI with multipath: two paths to one LUN.
+BLOCK=iscsi
+READ_STEPS=yes
+. "$(dirname "$0")/block_read.sh"
+
+begin_lab
+back_up full blk-cow blk-off
+# One of the two paths is lost: multipath goes on by the other.
+sh "$TOP/tests/lab/lab.sh" san "$LAB" portal-down 1
+writing blk-cow
+scribbled blk-off
+back_up increment blk-cow blk-off
+differ blk-cow blk-off
+sh "$TOP/tests/lab/lab.sh" san "$LAB" portal-up 1
+restored blk-off 'cow raw' --cluster blockcluster --storage block_one
+
+# All are lost while it reads: a bounded wait, an error, and nothing stays.
+noted
+settings 'snapshot: { keep = true; };
+ssh: { heartbeat = 30; stall_timeout = 120; };'
+HALT_S=300
+halt stream backup --full blk-off
+sh "$TOP/tests/lab/lab.sh" san "$LAB" freeze
+kill -CONT "$HALTED"
+wait_until 300 grep -qE 'error|going on' "$OUT"
+sh "$TOP/tests/lab/lab.sh" san "$LAB" thaw
+wait "$HALTED" || status=$?
+HALTED=
+cat "$OUT"
