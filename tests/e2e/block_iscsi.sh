@@ -13,7 +13,7 @@ scribbled blk-off
 back_up increment blk-cow blk-off
 differ blk-cow blk-off
 sh "$TOP/tests/lab/lab.sh" san "$LAB" portal-up 1
-restored blk-off 'cow raw' --cluster blockcluster --storage block_one
+restored blk-cow cow --cluster blockcluster --storage block_one
 
 # All are lost while it reads: a bounded wait, an error, and nothing stays.
 noted

@@ -52,10 +52,15 @@ clean
 echo "ok: read elsewhere: $(grep 'going on' "$OUT")"
 
 # --- writing: the host leaves
+settings 'ssh: { heartbeat = 5; stall_timeout = 20; };'
+expect 0 cl backup blk-old
+point=$(latest blk-old)
+clean
 for lock in none auto; do
   settings "restore_lock = \"$lock\"; ssh: { heartbeat = 5; stall_timeout = 20; };
     transfer: { bandwidth = 4000000; };"
-  halt write:2 restore "$point" --as "copy-$lock"
+  halt write:2 restore "$point" --as "copy-$lock" --cluster blockcluster \
+    --storage block_one
   ctl host-status b2 maintenance
   go_on 0
   says 'starting over on host b1, with new disks'
