@@ -71,7 +71,7 @@ settings "$quick_ssh"
 ctl fail 'POST /imagetransfers$' 1000 409 \
   'Cannot transfer Virtual Disk. Image IO is not available.' >/dev/null
 # shellcheck disable=SC2086
-refused "no transfer" 12 'restore_lock = "none"' $to_one
+refused "no transfer" 7 'restore_lock = "none"' $to_one
 
 # --- blocks to blocks and to files: odd sizes, of qcow2 and of raw
 expect 0 cl backup blk-off blk-cow

@@ -46,7 +46,7 @@ sh "$TOP/tests/lab/lab.sh" run "$LAB" b1 sh -c 'mkdir -p /usr/local/libexec
 cat >/usr/local/libexec/chainlift-remote
 chmod 755 /usr/local/libexec/chainlift-remote' <"$CHAINLIFT_HELPER"
 inside b1 sh -ec 'f=/etc/sudoers.d/chainlift
-sed -i -e "s/^backup/#&/" -e "/^#Cmnd_Alias/,\\$ s/^#//" $f
+sed -i -e "s/^backup/#&/" -e "/^#Cmnd_Alias/,\$ s/^#//" $f
 visudo -cqf $f
 grep -v "^#" $f' >"$WORK/rules"
 grep -q '^backup.*CHAINLIFT' "$WORK/rules" || die "no rules for a placed helper"
