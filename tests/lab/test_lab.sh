@@ -161,9 +161,11 @@ for host in h1 h2; do
     equal "ssh to $host as root with $key" \
       "$(remote "$a" $host $key root 'hostname; id -u')" "$host"$'\n'0
   done
+  # What conf/sudoers.example allows, and no more.
   equal "sudo on $host" "$(remote "$a" $host ed25519 backup \
-    'echo $(id -u; sudo -n id -u; sudo -n -u vdsm id -u; id -g vdsm)')" \
-    "1000 0 36 36"
+    'echo $(id -u; sudo -n /bin/sh -c "id -u"; id -g vdsm)')" "1000 0 36"
+  refuse "another command by sudo on $host" \
+    remote "$a" $host ed25519 backup 'sudo -n id'
 done
 expect "ssh to the third host" remote "$b" h3 ed25519 root true
 refuse "the key of another lab" remote "$b" h1 "$a/keys/id_ed25519" root true
