@@ -373,7 +373,7 @@ class Case:
             for img in vm['attachments']:
                 source = next(one for one in sources
                               if one['disk.alias'] == disks[img]['alias'])
-                prove.prove_volume(disks[img], source,
+                prove.prove_volume(disks[img], source['disk.format'],
                                    prove.oracle(top, source))
 
     def check_restored(self, point, status):
