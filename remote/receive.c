@@ -50,8 +50,9 @@ struct writing {
   char *identity;
   _Atomic uint64_t total; /* bytes of DATA and ZERO that are written */
   _Atomic uint64_t acked;
-  _Atomic uint64_t end; /* of the highest byte written */
-  _Atomic bool failed;  /* a write was lost: no more, and no seal */
+  _Atomic uint32_t pending; /* blocks that came and are not done */
+  _Atomic uint64_t end;     /* of the highest byte written */
+  _Atomic bool failed;      /* a write was lost: no more, and no seal */
 
   pthread_mutex_t proof_lock;   /* held by the one who proves again */
   _Atomic uint64_t proof_ms;    /* when the last proof began */
@@ -498,6 +499,7 @@ write_finish (struct work_job *job, struct worker *worker)
   uint32_t length = j->buffer->frame.raw_len;
   uint64_t end = j->buffer->frame.offset + length;
   uint64_t total;
+  bool last;
 
   (void)worker;
   session_give_buffer (w->session, j->buffer);
@@ -508,12 +510,16 @@ write_finish (struct work_job *job, struct worker *worker)
   else if (!atomic_load (&w->failed)) {
     note_end (w, end);
     cover_add (&w->cover, end - length, length);
-    total = atomic_fetch_add (&w->total, length) + length;
-    if (total - atomic_load (&w->acked) >= ACK_STEP
-        || work_count (w->session->work) <= 1)
-      acknowledge (w, total);
+    atomic_fetch_add (&w->total, length);
     session_stop (w->session, "write");
   }
+  /* Whoever is the last one sees all that the others have added: a controller
+     that waits for room waits for its word. */
+  last = atomic_fetch_sub (&w->pending, 1) == 1;
+  total = atomic_load (&w->total);
+  if (!atomic_load (&w->failed)
+      && (last || total - atomic_load (&w->acked) >= ACK_STEP))
+    acknowledge (w, total);
   free (j);
 }
 
@@ -527,6 +533,7 @@ receive_data (struct writing *w, struct session_buffer *b)
   j->job.steps = 1;
   j->writing = w;
   j->buffer = b;
+  atomic_fetch_add (&w->pending, 1);
   work_add (w->session->work, &j->job);
 }
 
