@@ -523,7 +523,7 @@ pull (int argc, char **argv)
 
 /* --- push ------------------------------------------------------------- */
 
-/* Wait until all but WINDOW bytes of SENT, or of one frame, are acknowledged. */
+/* Wait until all but WINDOW bytes of SENT are acknowledged, 0: the last too. */
 static void
 wait_written (uint64_t sent, uint64_t window, uint64_t *written)
 {
@@ -576,8 +576,7 @@ send_file (int fd, uint64_t start, uint64_t size, uint64_t container)
 {
   static uint8_t data[FRAME_RAW_MAX];
   static const uint8_t zeros[FRAME_RAW_MAX];
-  uint64_t written = 0;
-  uint64_t sent = 0;
+  uint64_t written = 0, sent = 0;
   uint32_t n;
 
   for (uint64_t pos = start; pos < size; pos += n) {
@@ -591,13 +590,14 @@ send_file (int fd, uint64_t start, uint64_t size, uint64_t container)
     else
       send_zero (pos, pos + n);
     sent += n;
-    wait_written (sent, d.pause && pos == start ? 0 : WINDOW, &written);
+    wait_written (sent, pos == start || pos / n % 2 ? 0 : WINDOW, &written);
     if (d.pause && pos == start)
       pause_reading ();
     ping ();
   }
   if (container > 0)
     sent += send_zero (size, container);
+  wait_written (sent, 0, &written);
   return sent;
 }
 
