@@ -506,19 +506,17 @@ leave_streams (void)
 }
 
 /* The worker is gone, and with it all that it had open: what it did not give
-   back is put back now.  False when something stays active. */
-static bool
+   back is put back now. */
+static void
 put_back (struct guard *g)
 {
   struct buf report;
-  bool done;
 
   buf_init (&report, MSG_REPORT_MAX);
-  done = lv_close (g->lv, &report);
+  lv_close (g->lv, &report);
   if (report.size > 0)
     fprintf (stderr, COMMAND ": %.*s", (int)report.size, (char *)report.data);
   buf_reset (&report);
-  return done;
 }
 
 static int
@@ -532,8 +530,7 @@ run_guard (struct guard *g, pid_t worker, const sigset_t *watched)
   if (signals >= 0)
     serve (g, worker, signals);
   status = reap (g, worker);
-  if (!put_back (g) && status == 0)
-    status = FAULT_BUSY;
+  put_back (g);
   free (g->lv);
   free (g);
   return status;

@@ -568,13 +568,13 @@ lv_take (struct lv *l, uint32_t index, struct fault *f)
 
 /* --- close ------------------------------------------------------------ */
 
-bool
+void
 lv_close (struct lv *l, struct buf *report)
 {
   bool done;
 
   if (l->set == NULL)
-    return true;
+    return;
   for (uint32_t i = 0; i <= l->want.count; i++) {
     if (l->set[i].fd >= 0)
       close (l->set[i].fd);
@@ -584,7 +584,6 @@ lv_close (struct lv *l, struct buf *report)
                     &l->record, report);
   lvstate_close (&l->record, done);
   forget (l);
-  return done;
 }
 
 void

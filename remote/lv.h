@@ -62,8 +62,8 @@ int lv_facts (const struct lv *l, uint32_t index, struct lv_facts *out,
    FAULT_CORRUPT. */
 int lv_list (struct lv *l, struct fault *f);
 /* Put everything back; the worker has nothing open any more.  A no-op when
-   nothing is open.  False when something is still active that should not. */
-bool lv_close (struct lv *l, struct buf *report);
+   nothing is open. */
+void lv_close (struct lv *l, struct buf *report);
 /* Put back what killed helpers left; nothing is open. */
 void lv_reap (struct lv *l, struct buf *report);
 

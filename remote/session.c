@@ -262,6 +262,20 @@ answer_look (struct session *s, uint32_t id, struct buf *payload,
   return rc;
 }
 
+/* The first line of REPORT (may be NULL) on what is still active, or NULL. */
+static const char *
+find_left (const char *report)
+{
+  static const char word[] = "left ";
+
+  while (report != NULL && strncmp (report, word, strlen (word)) != 0) {
+    report = strchr (report, '\n');
+    if (report != NULL)
+      report++;
+  }
+  return report;
+}
+
 int
 session_release (struct session *s, struct hold *h, struct fault *f)
 {
@@ -269,7 +283,7 @@ session_release (struct session *s, struct hold *h, struct fault *f)
   const char *left;
   int rc = hold_close (h, &report, f);
 
-  left = report == NULL ? NULL : strstr (report, "left ");
+  left = find_left (report);
   if (f != NULL && f->code != FAULT_NONE && left != NULL)
     fault_append (f, "; %.*s", (int)strcspn (left, "\n"), left);
   free (s->report);
@@ -372,6 +386,7 @@ control (void *opaque)
   if (s->report != NULL)
     fputs (s->report, stderr);
   pthread_mutex_lock (&s->lock);
+  s->left = find_left (s->report) != NULL;
   s->done = true;
   pthread_cond_broadcast (&s->changed);
   pthread_mutex_unlock (&s->lock);
@@ -649,7 +664,9 @@ wait_done (struct session *s)
     until.tv_sec += 1;
     pthread_cond_timedwait (&s->changed, &s->lock, &until);
   }
-  return s->done ? 0 : FAULT_NET;
+  if (!s->done)
+    return FAULT_NET;
+  return s->left ? FAULT_BUSY : 0;
 }
 
 static int

@@ -64,6 +64,7 @@ struct session {
   struct session_request *last;
   unsigned requests;
   bool done;       /* control has answered BYE */
+  bool left;       /* a logical volume is still active, and no CLOSED told it */
   size_t held;     /* bytes in session_buffers */
   unsigned frames; /* session_buffers */
 };
