@@ -16,11 +16,6 @@ transfer: { bandwidth = 6000000; };'
 settings "$slow"
 n=0
 
-on_host ()
-{
-  sh "$TOP/tests/lab/lab.sh" host "$LAB" "$first" "$@"
-}
-
 # Disks in the engine with the mark of our repository.
 marked ()
 {
@@ -57,11 +52,11 @@ done
 # The host dies: its helper cannot write any more, which nobody can know before
 # it has booted again.
 halted write:3
-on_host kill
+on "$first" kill
 go_on 1
 says 'left behind'
 [ "$(marked)" -ge 1 ] || die 'killed: disks went whose helper may live'
-on_host start
+on "$first" start
 wait_until 60 sh -c "sh '$TOP/tests/lab/lab.sh' ctl '$LAB' inventory \
   | jq -e '.hosts | all (.status == \"up\")'"
 cp "$OUT" "$WORK/first.out"
@@ -73,10 +68,10 @@ restored 'host killed'
 # Silence, and the host comes back when the other one has written all: its
 # helper has ended by itself.
 halted write:3
-on_host link-down
+on "$first" link-down
 kill -CONT "$HALTED"
 wait_until 60 grep -q 'starting over' "$OUT"
-on_host link-up
+on "$first" link-up
 ended 0
 restored 'silence'
 
@@ -95,7 +90,7 @@ echo 'ok: all hosts in maintenance'
 # Killed on its second way, while the first host is down: what the second one
 # had goes, the rest when the first can tell.
 halted write:3
-on_host kill
+on "$first" kill
 kill -CONT "$HALTED"
 wait_until 60 grep -q 'starting over' "$OUT"
 wait_until 60 sh -c "[ \$(grep -c 'finding the new' '$OUT') -eq 2 ]"
@@ -104,7 +99,7 @@ wait "$HALTED" 2>/dev/null || true
 HALTED=
 expect 1 cl leftovers --clean
 [ "$(marked)" -eq 1 ] || die 'killed on the second way: not one disk is left'
-on_host start
+on "$first" start
 wait_until 60 sh -c "sh '$TOP/tests/lab/lab.sh' ctl '$LAB' inventory \
   | jq -e '.hosts | all (.status == \"up\")'"
 expect 0 cl leftovers --clean
