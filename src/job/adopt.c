@@ -20,6 +20,7 @@
 #include "engine/task.h"
 #include "engine/vm.h"
 #include "job/adopt.h"
+#include "job/frozen.h"
 #include "job/journal.h"
 #include "job/phase.h"
 #include "job/site.h"
@@ -239,6 +240,8 @@ remove_snapshot (struct adopt *a, const struct adopt_object *o, struct fault *f)
     return -1;
   if (strcmp (s->status, "ok") != 0 || !has_mark (a, s->description))
     return changed (o, f);
+  if (frozen_check (a->site, o->vm_id, o->id, f) < 0)
+    return -1;
   phase_stop (PHASE_CLEAN);
   return snapshot_delete (a->site->engine, o->vm_id, o->id, SNAPSHOT_DELETE_S,
                           f);

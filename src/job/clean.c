@@ -21,6 +21,7 @@
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/clean.h"
+#include "job/frozen.h"
 #include "job/guard.h"
 #include "job/inspect.h"
 #include "job/journal.h"
@@ -60,12 +61,12 @@ remove_snapshot (struct clean *c, const struct leftover *item,
 {
   CLEANUP (merge_end) struct merge *merge = NULL;
 
-  if ((found->vm != NULL && merge_begin (c->site, found->vm, &merge, f) < 0)
-      || step (found, f) < 0)
-    return -1;
-  if (snapshot_delete (c->site->engine, item->vm_id, item->id,
-                       SNAPSHOT_DELETE_S, f)
-      == 0)
+  if (frozen_check (c->site, item->vm_id, item->id, f) == 0
+      && (found->vm == NULL || merge_begin (c->site, found->vm, &merge, f) == 0)
+      && step (found, f) == 0
+      && snapshot_delete (c->site->engine, item->vm_id, item->id,
+                          SNAPSHOT_DELETE_S, f)
+             == 0)
     return 0;
   snprintf (c->failed_vm, sizeof c->failed_vm, "%s", item->vm_id);
   return -1;

@@ -14,6 +14,7 @@
 #include "engine/snapshot.h"
 #include "engine/vm.h"
 #include "job/base.h"
+#include "job/frozen.h"
 #include "job/guard.h"
 #include "job/inspect.h"
 #include "job/journal.h"
@@ -172,7 +173,7 @@ look_at_snapshot (struct look *l, struct fault *f)
   out->facts.needed = strcmp (s->id, kept) == 0;
   out->facts.on_hold = settle_find_hold (l->journal, s->id) != NULL;
   if (!out->facts.gone && !out->facts.needed && !out->facts.on_hold) {
-    int lie = settle_is_lie (l->site, l->item->vm_id, s->description, f);
+    int lie = frozen_is_lie (l->site, l->item->vm_id, s->description, f);
 
     if (lie < 0)
       return -1;

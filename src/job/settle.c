@@ -14,6 +14,7 @@
 #include "engine/task.h"
 #include "engine/vm.h"
 #include "job/base.h"
+#include "job/frozen.h"
 #include "job/guard.h"
 #include "job/journal.h"
 #include "job/pin.h"
@@ -47,29 +48,6 @@ settle_find_hold (const struct journal_list *list, const char *snapshot_id)
   return NULL;
 }
 
-int
-settle_is_lie (const struct site *site, const char *vm_id,
-               const char *description, struct fault *f)
-{
-  CLEANUP (task_events_free) struct task_events *events = NULL;
-  CLEANUP_FREE char *correlation = NULL;
-  char repository[UUID_SIZE];
-  char run[TAG_RUN_SIZE];
-
-  if (!tag_parse (description, repository, run))
-    return 0;
-  correlation = xasprintf ("cl-%s-*", run);
-  if (task_events_of (site->engine, correlation, &events, f) < 0)
-    return -1;
-  for (size_t i = 0; i < events->count; i++) {
-    const struct task_event *e = &events->items[i];
-
-    if (strcmp (e->vm_id, vm_id) == 0 && snapshot_is_bad_event (e->code))
-      return 1;
-  }
-  return 0;
-}
-
 static int
 remove_snapshots (struct site *site, const struct vm *vm,
                   const struct journal_list *journal, struct fault *f)
@@ -88,7 +66,7 @@ remove_snapshots (struct site *site, const struct vm *vm,
 
     if (!is_ours (site, s) || strcmp (s->id, kept) == 0)
       continue;
-    lie = settle_is_lie (site, vm->id, s->description, f);
+    lie = frozen_is_lie (site, vm->id, s->description, f);
     if (lie < 0)
       return -1;
     if (lie == 1 || settle_find_hold (journal, s->id) != NULL)
@@ -98,6 +76,8 @@ remove_snapshots (struct site *site, const struct vm *vm,
           "still wrote into its volume: shut the VM down, start it again, "
           "remove the snapshot in the engine",
           s->id);
+    if (frozen_check (site, vm->id, s->id, f) < 0)
+      return -1;
     whose = strncmp (s->description, site->tag, strlen (site->tag)) == 0
                 ? "of this run"
                 : "of an earlier run";

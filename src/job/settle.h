@@ -26,12 +26,6 @@ int settle_vm (struct site *site, const struct vm *vm, struct fault *f);
 const struct journal_entry *settle_find_hold (const struct journal_list *list,
                                               const char *snapshot_id);
 
-/* Did the engine say of the run that DESCRIPTION names that its snapshot of
-   VM_ID is a lie, so that qemu may still write into the frozen volume?  A
-   killed run may not have looked.  1, 0, -1. */
-int settle_is_lie (const struct site *site, const char *vm_id,
-                   const char *description, struct fault *f);
-
 typedef void (*settle_fn) (const struct journal_entry *e, void *opaque);
 
 /* Settle the intentions of earlier runs of which nothing is left to undo: it

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "conf/settings.h"
 #include "engine/snapshot.h"
 #include "engine/vm.h"
+#include "job/frozen.h"
 #include "job/guard.h"
 #include "job/journal.h"
 #include "job/merge.h"
@@ -112,6 +114,27 @@ find (struct shot *s, char id[static UUID_SIZE], struct fault *f)
   return 0;
 }
 
+/* May it be removed?  The run may have come to its end before it looked. */
+static int
+judge (struct shot *s, const char *id, struct fault *f)
+{
+  struct fault why = FAULT_INIT;
+  int lie;
+
+  if (s->hold || s->proven)
+    return 0;
+  lie = frozen_is_lie (s->site, s->vm->id, s->site->tag, f);
+  if (lie < 0)
+    return -1;
+  s->hold = lie == 1;
+  if (s->hold || frozen_check (s->site, s->vm->id, id, &why) == 0)
+    return 0;
+  if (why.err != ETXTBSY)
+    return fault_copy (f, &why);
+  s->hold = true;
+  return 0;
+}
+
 static int
 leave (struct shot *s, const char *id, char note[static SHOT_NOTE_MAX],
        struct fault *f)
@@ -152,7 +175,7 @@ shot_release (struct shot *s, bool published, char note[static SHOT_NOTE_MAX],
 
   if (s->intention == 0)
     return 0;
-  if (!kept && find (s, id, f) < 0)
+  if (!kept && (find (s, id, f) < 0 || (id[0] != '\0' && judge (s, id, f) < 0)))
     return -1;
   if (id[0] != '\0' && s->hold && leave (s, id, note, f) < 0)
     return -1;

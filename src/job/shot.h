@@ -21,6 +21,7 @@ struct shot {
   struct site *site;
   struct lease *lease;
   const struct vm *vm;
+  bool proven;               /* no writer was seen, whatever disk it is of */
   bool hold;                 /* the snapshot must stay: a writer was seen */
   struct snapshot *snapshot; /* NULL: not there yet */
   unsigned intention;        /* of the journal; 0: none */

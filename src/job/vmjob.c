@@ -553,6 +553,7 @@ run_phases (struct vmjob *j, struct fault *f)
     if (cancel_check (f) < 0 || disk_phases (j, i, f) < 0)
       return -1;
   }
+  j->shot.proven = true;
   if (stop_lanes (j, f) < 0 || check_chains (j, f) < 0
       || check_events (j, f) < 0)
     return -1;

@@ -158,26 +158,55 @@ false_success ()
 false_success 170 7
 false_success none 12
 
-# The same, and the run dies before it looks for the event.
+# The same, and the run ends before it looks: killed, or told to stop.
+left_alone ()
+{
+  ctl idle
+  left=$(ctl snapshots "$vm" | jq -r '.[-1].id')
+  expect 1 cl leftovers --clean
+  says "$left"
+  says "$1"
+  expect 12 cl backup "$vm"
+  says "$left"
+  says 'shut the VM down'
+  ctl inventory | jq -e --arg n "$vm" '.vms[] | select(.name == $n)
+    | .has_illegal_images == false' >/dev/null || die 'a merge was tried'
+  [ "$(ctl extra | wc -l)" -eq 1 ] || die "not just the snapshot is left"
+  ctl vm-stop "$vm"
+}
 ctl false-success 1 170 >/dev/null
 halt snapshot:3 backup "$vm"
 kill -KILL "$HALTED"
 wait "$HALTED" 2>/dev/null || true
 HALTED=
-ctl idle
-left=$(ctl snapshots "$vm" | jq -r '.[-1].id')
-expect 1 cl leftovers --clean
-says 'left on purpose'
-expect 12 cl backup "$vm"
-says "$left"
-says 'shut the VM down'
-ctl inventory | jq -e --arg n "$vm" '.vms[] | select(.name == $n)
-  | .has_illegal_images == false' >/dev/null || die 'a merge was tried'
-ctl vm-stop "$vm"
+left_alone 'left on purpose'
 ctl remove-snapshot "$vm" "$left"
 ctl vm-start "$vm"
 next_run "$vm"
 echo 'ok: false success of a run that was killed'
+
+ctl false-success 1 none >/dev/null
+halt snapshot:3 backup "$vm"
+kill -KILL "$HALTED"
+wait "$HALTED" 2>/dev/null || true
+HALTED=
+left_alone 'is left in place'
+ctl vm-start "$vm"
+next_run "$vm"
+echo 'ok: false success without an event of a run that was killed'
+
+for event in 170 none; do
+  ctl false-success 1 "$event" >/dev/null
+  halt snapshot:3 backup "$vm"
+  kill -TERM "$HALTED"
+  go_on 14
+  says 'is left in place'
+  left_alone 'left on purpose'
+  ctl remove-snapshot "$vm" "$left"
+  ctl vm-start "$vm"
+  next_run "$vm"
+  echo "ok: false success, event $event, of a run that was stopped"
+done
 
 halt stream backup "$vm"
 ctl remove-vm "$vm"
