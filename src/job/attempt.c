@@ -260,7 +260,7 @@ fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
   struct push push = {
     .cow = t->cow,
     .fixed_size = !t->sparse || t->block,
-    .zero_holes = t->block,
+    .zero_holes = t->block && !t->cow,
     .qcow2_version = t->qcow2_version,
     .quota = a->params->quota,
     .observer = a->params->observer,
@@ -278,7 +278,7 @@ fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
     return fault_prefix (f, "disk %s", progress.alias);
   }
   a->totals.bytes_virtual += progress.virtual_size;
-  a->totals.bytes_data += progress.bytes_total;
+  a->totals.bytes_data += push.data;
   a->totals.bytes_wire += push.written;
   a->totals.disk_count++;
   return 0;

@@ -36,7 +36,7 @@ struct observer_progress {
   const char *alias;
   const char *phase;      /* phase_name: "stream", "write", "verify" */
   uint64_t virtual_size;  /* of the disk */
-  uint64_t bytes_total;   /* allocated and to be moved; 0 while unknown */
+  uint64_t bytes_total;   /* to be moved, or zeroed; 0 while unknown */
   uint64_t bytes_done;    /* of bytes_total */
   uint64_t bytes_wire;    /* payload that crossed the network */
   uint64_t bytes_skipped; /* read as zero or absent, not sent */

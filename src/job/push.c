@@ -29,14 +29,19 @@ struct state {
   uint64_t reported_ms;
 };
 
+/* Of PIECE, what counts of it is done, and WIRE bytes went over the network. */
 static void
-report (struct state *s, uint64_t bytes)
+report (struct state *s, const struct flat_piece *piece, uint64_t wire)
 {
   struct push *p = s->push;
   uint64_t now = stamp_mono_ms ();
 
-  p->progress->bytes_done += bytes;
-  p->progress->bytes_wire += bytes;
+  /* A hole that must be zeroed takes its time as data does. */
+  if (p->zero_holes)
+    p->progress->bytes_done += piece->size;
+  else if (piece->kind == FLAT_DATA)
+    p->progress->bytes_done += piece->length;
+  p->progress->bytes_wire += wire;
   if (p->observer->progress == NULL || now < s->reported_ms + PROGRESS_MS)
     return;
   s->reported_ms = now;
@@ -70,20 +75,22 @@ write_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
 
   if (may_go_on (s, f) < 0)
     return -1;
-  if (piece->kind == FLAT_HOLE_RAW)
-    return p->zero_holes
-               ? there (s, remote_zero (p->remote, piece->at, piece->size, f))
-               : 0;
+  if (piece->kind == FLAT_HOLE_RAW) {
+    if (p->zero_holes
+        && there (s, remote_zero (p->remote, piece->at, piece->size, f)) < 0)
+      return -1;
+    report (s, piece, 0);
+    return 0;
+  }
   if (flat_read (s->flat, piece, s->piece, f) < 0
       || there (s, remote_write (p->remote, piece->at, s->piece,
                                  (size_t)piece->size, NULL, f))
              < 0)
     return -1;
   p->written += piece->size;
-  if (piece->kind == FLAT_DATA) {
-    report (s, piece->length);
+  report (s, piece, piece->size);
+  if (piece->kind == FLAT_DATA)
     phase_stop (PHASE_WRITE);
-  }
   return there (s, quota_rest (p->quota, piece->size, p->remote, f));
 }
 
@@ -109,10 +116,9 @@ check_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
                         "not keep what it is given",
                         piece->at + i * DIGEST_BLOCK);
   }
-  if (piece->kind == FLAT_DATA) {
-    report (s, piece->length);
+  report (s, piece, 0);
+  if (piece->kind == FLAT_DATA)
     phase_stop (PHASE_VERIFY);
-  }
   return 0;
 }
 
@@ -176,7 +182,8 @@ make_flat (struct state *s, struct fault *f)
 
   if (flat_new (p->reader, &params, &s->flat, f) < 0)
     return -1;
-  p->progress->bytes_total = flat_data (s->flat);
+  p->data = flat_data (s->flat);
+  p->progress->bytes_total = p->zero_holes ? flat_size (s->flat) : p->data;
   if (p->container > 0 && flat_size (s->flat) > p->container)
     return fault_set (f, FAULT_SPACE, 0,
                       "the new volume has %" PRIu64 " bytes, its image needs "

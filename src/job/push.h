@@ -37,6 +37,7 @@ struct push {
   struct quota *quota;
   const struct observer *observer;
   struct observer_progress *progress;
+  uint64_t data;    /* out: bytes of the disk that hold data */
   uint64_t written; /* out: bytes that were sent */
   bool host_failed; /* out: the fault is of the host, not of the repository */
 };
