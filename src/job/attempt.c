@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,18 @@ push_disk (struct attempt *a, struct new_disk *d, struct push *push,
   return reap_close (&a->lane, f);
 }
 
+/* May another host do better?  It may when this one does not answer, cannot
+   reach the storage, or its LVM does not tell any more whose the volume is. */
+static bool
+must_move (const struct push *push, const struct fault *f)
+{
+  if (f->code == FAULT_NET || (f->code == FAULT_REMOTE && f->err == ENODEV))
+    return true;
+  return push->host_failed
+         && (f->code == FAULT_IO || f->code == FAULT_REMOTE
+             || f->code == FAULT_BUSY);
+}
+
 /* One disk, while somebody looks at the host in the engine. */
 static int
 fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
@@ -266,15 +279,18 @@ fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
     .observer = a->params->observer,
     .progress = &progress,
   };
+  const struct watch_what what = { .host = a->params->host,
+                                   .domain = d->plan->domain,
+                                   .name = a->params->vm_name,
+                                   .disk_id = d->id,
+                                   .held = d->pin.intention != 0 };
   int rc;
 
-  push.watch = watch_begin (a->site, a->params->host, d->plan->domain,
-                            a->params->vm_name, NULL, NULL);
+  push.watch = watch_begin (a->site, &what, NULL, NULL);
   rc = push_disk (a, d, &push, f);
   watch_end (push.watch);
   if (rc < 0) {
-    a->must_move
-        = f->code == FAULT_NET || (f->code == FAULT_IO && push.host_failed);
+    a->must_move = must_move (&push, f);
     return fault_prefix (f, "disk %s", progress.alias);
   }
   a->totals.bytes_virtual += progress.virtual_size;

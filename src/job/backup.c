@@ -201,6 +201,7 @@ back_up_one (struct run *run, const struct plan_vm *plan)
     finish (run, &result);
     return;
   }
+  phase_stop (PHASE_PLAN);
   log_context (plan->vm->name);
   if (vmjob_run (&params, &result, point, note, &f) == 0) {
     result.state = OBSERVER_DONE;

@@ -240,6 +240,24 @@ look_at_pin (struct look *l, struct fault *f)
   return 0;
 }
 
+/* Are there logical volumes of its restore that were not put back?  A dry run
+   puts none back, and tells of them by themselves. */
+static bool
+is_mapped (const struct look *l)
+{
+  const char *lease = lease_of (l);
+
+  for (size_t i = 0; l->mode == INSPECT_TAKE && i < l->journal->count; i++) {
+    const struct journal_entry *e = &l->journal->entries[i];
+
+    if (!e->settled && strcmp (e->kind, REAP_KIND) == 0
+        && strcmp (e->run_id, l->item->run_id) == 0
+        && (lease == NULL || strcmp (e->vm_id, lease) == 0))
+      return true;
+  }
+  return false;
+}
+
 static int
 look_at_disk (struct look *l, struct fault *f)
 {
@@ -271,6 +289,7 @@ look_at_disk (struct look *l, struct fault *f)
   if (l->mode == INSPECT_LIST || out->facts.gone || out->facts.attached
       || out->facts.lease != VERDICT_LEASE_OURS)
     return 0;
+  out->facts.mapped = is_mapped (l);
   domain = d->domain_count > 0 ? site_domain (l->site, d->domain_ids[0], &count)
                                : NULL;
   return undo_look_helpers (l->site, l->item->run_id, lease_of (l), l->journal,

@@ -63,7 +63,7 @@ may_go_on (struct state *s, struct fault *f)
 {
   if (cancel_check (f) < 0)
     return -1;
-  return there (s, watch_check (s->push->watch, f));
+  return watch_check (s->push->watch, f);
 }
 
 /* flat_fn */

@@ -187,6 +187,17 @@ look (struct site *site, const struct host *host, const char *run_id,
               : 0;
 }
 
+/* With an earlier entry of the same host. */
+static bool
+was_looked_at (const struct site *site, size_t index)
+{
+  for (size_t i = 0; i < index; i++) {
+    if (site->lost[i].host == site->lost[index].host)
+      return true;
+  }
+  return false;
+}
+
 unsigned
 reap_lost (struct site *site, const struct host *only)
 {
@@ -199,7 +210,8 @@ reap_lost (struct site *site, const struct host *only)
     struct fault f = FAULT_INIT;
     bool clean;
 
-    if (host == NULL || (only != NULL && host != only))
+    if (host == NULL || (only != NULL && host != only)
+        || was_looked_at (site, i))
       continue;
     clean = look (site, host, site->run_id, &f) == 0;
     if (!clean) {
@@ -208,12 +220,11 @@ reap_lost (struct site *site, const struct host *only)
                 "leftovers --clean tries again",
                 host->name, f.text);
     }
-    for (size_t k = i; k < site->lost_count; k++) {
+    for (size_t k = i; clean && k < site->lost_count; k++) {
       if (site->lost[k].host != host)
         continue;
       site->lost[k].host = NULL;
-      if (clean
-          && journal_settle (site->journal, site->lost[k].intention, &f) < 0)
+      if (journal_settle (site->journal, site->lost[k].intention, &f) < 0)
         log_warn ("%s", f.text);
     }
   }

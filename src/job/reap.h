@@ -52,8 +52,8 @@ int reap_hello (struct site_lane *lane, struct fault *f);
 void reap_lane_end (struct site *site, struct site_lane *lane, bool orderly);
 
 /* After all lanes of this run on HOST (NULL: on all) have ended: look there, when
-   one did not end in order; once.  The number of hosts on which something may be
-   left, each is told. */
+   one did not end in order.  The number of hosts on which something may be left,
+   each is told; the next call looks there again. */
 unsigned reap_lost (struct site *site, const struct host *host);
 /* The same for the host of E, an intention of an earlier run under whose lease
    the caller is; its like in JOURNAL are settled with it. */

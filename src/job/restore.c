@@ -110,8 +110,9 @@ put_back (struct restore *r, const struct host *host, struct fault *f)
   r->lost += lost;
   return lost == 0 ? 0
                    : fault_set (f, FAULT_BUSY, 0,
-                                "host %s may have their logical volumes "
-                                "active: its disks are left alone",
+                                "host %s may have the logical volumes of new "
+                                "disks active: they are left alone; chainlift "
+                                "leftovers --clean tries again",
                                 host->name);
 }
 
@@ -152,9 +153,7 @@ fill_disks (struct restore *r, struct fault *f)
     fault_reset (&why);
     host = next;
   }
-  /* Before the disks are attached; what stays active nobody has open. */
-  put_back (r, host, NULL);
-  return 0;
+  return put_back (r, host, f);
 }
 
 static int

@@ -448,8 +448,9 @@ run_lanes (struct shared *sh)
   struct stream *s = sh->stream;
   struct worker workers[STREAM_LANES_MAX] = { 0 };
   unsigned count = lanes_wanted (s);
-  struct watch *watch = watch_begin (s->site, s->host, s->domain,
-                                     s->progress->vm_name, on_watch, sh);
+  const struct watch_what what
+      = { .host = s->host, .domain = s->domain, .name = s->progress->vm_name };
+  struct watch *watch = watch_begin (s->site, &what, on_watch, sh);
 
   sh->working = count;
   for (unsigned i = 0; i < count; i++) {
@@ -494,23 +495,6 @@ must_leave (struct shared *sh, const struct fault *why)
          && state.code == FAULT_NET;
 }
 
-/* Helpers that answer end in order, which puts their volumes back; behind one
-   that does not nobody waits for the others. */
-static void
-leave_host (struct stream *s)
-{
-  bool answers = true;
-
-  for (unsigned i = 0; i < s->lane_count; i++) {
-    struct fault ignored = FAULT_INIT;
-
-    if (answers && s->lanes[i].remote != NULL)
-      answers = site_lane_stop (s->site, &s->lanes[i], &ignored) == 0;
-    else
-      site_lane_drop (s->site, &s->lanes[i]);
-  }
-}
-
 /* Open the layers on another host.  -1: with the fault for which this one is
    left, when that is not the host's, or with why none is better. */
 static int
@@ -523,7 +507,7 @@ move (struct shared *sh, struct fault *f)
 
   if (!must_leave (sh, &why))
     return fault_copy (f, &why);
-  leave_host (s);
+  stream_leave (s->site, s->lanes, s->lane_count);
   if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, &none) < 0) {
     fault_append (&why, "; %.200s", none.text);
     return fault_copy (f, &why);
@@ -576,4 +560,19 @@ stream_close (struct site *site, struct site_lane *lanes, unsigned count,
     site_lane_drop (site, &lanes[i]);
   }
   return 0;
+}
+
+void
+stream_leave (struct site *site, struct site_lane *lanes, unsigned count)
+{
+  bool answers = true;
+
+  for (unsigned i = 0; i < count; i++) {
+    struct fault ignored = FAULT_INIT;
+
+    if (answers && lanes[i].remote != NULL)
+      answers = site_lane_stop (site, &lanes[i], &ignored) == 0;
+    else
+      site_lane_drop (site, &lanes[i]);
+  }
 }

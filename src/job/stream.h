@@ -57,5 +57,9 @@ int stream_run (struct stream *s, struct fault *f);
    go, what it left active is looked for when the run ends. */
 int stream_close (struct site *site, struct site_lane *lanes, unsigned count,
                   struct fault *f);
+/* Leave the host of COUNT lanes, whatever they do.  Helpers that answer end in
+   order, which puts their volumes back; behind one that does not nobody waits for
+   the others. */
+void stream_leave (struct site *site, struct site_lane *lanes, unsigned count);
 
 #endif /* STREAM_H */

@@ -99,6 +99,10 @@ disk_reason (const struct verdict_facts *f)
   case VERDICT_HELPER_GONE:
     break;
   }
+  /* It would map extents that become another disk's. */
+  if (f->mapped)
+    return "a host may have its logical volume active: first that must be put "
+           "back; if that host is off for good, remove the disk in the engine";
   return NULL;
 }
 

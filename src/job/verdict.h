@@ -50,6 +50,7 @@ struct verdict_facts {
   bool attached;
   bool pinned; /* locked by the transfer that its own restore began */
   enum verdict_helper helper;
+  bool mapped; /* a host may have its logical volume active */
   /* VMs */
   bool renamed;      /* it has not the name that a restore gives */
   bool is_protected; /* against removal */

@@ -49,11 +49,15 @@
 #include "job/stream.h"
 #include "job/template_store.h"
 #include "job/vmjob.h"
+#include "job/watch.h"
 #include "repo/draft.h"
 #include "repo/lease.h"
 #include "repo/manifest.h"
 #include "repo/place.h"
 #include "repo/writer.h"
+
+/* Hosts that are left before a disk is opened. */
+#define MOVES_MAX 3
 
 /* How a disk of the plan is read. */
 struct choice {
@@ -300,14 +304,35 @@ over_template (struct vmjob *j, size_t index, struct fault *f)
   return 0;
 }
 
+/* Go on from another host, if that can be better: the plan may be hours old.
+   A VM that runs is read on its own.  -1: with WHY. */
+static int
+take_other (struct vmjob *j, unsigned *moves, struct fault *why,
+            struct fault *f)
+{
+  struct fault none = FAULT_INIT;
+
+  if (vm_is_running (j->vm) || ++*moves > MOVES_MAX
+      || (why->code != FAULT_NET
+          && (why->code != FAULT_REMOTE || why->err != ENODEV)))
+    return fault_copy (f, why);
+  drop_lanes (j);
+  if (watch_elsewhere (j->site, j->vm->id, j->host, &j->host, &none) < 0) {
+    fault_append (why, "; %.200s", none.text);
+    return fault_copy (f, why);
+  }
+  log_warn ("%s; reading from host %s", why->text, j->host->name);
+  fault_reset (why);
+  return 0;
+}
+
 /* Prove and open the layers of one disk on lane 0. */
 static int
-t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
-          struct msg_opened *opened, struct fault *f)
+open_layers (struct vmjob *j, const struct layers *layers,
+             struct msg_opened *opened, struct fault *f)
 {
   struct site_lane *lane = &j->lanes[0];
 
-  enter (j, PHASE_T0, alias);
   if (lane->remote == NULL && site_lane_open (j->site, j->host, lane, f) < 0)
     return -1;
   phase_stop (PHASE_T0);
@@ -317,6 +342,21 @@ t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
   if (f->code == FAULT_BUSY && f->err == ETXTBSY)
     j->shot.hold = true;
   return site_explain (j->site, j->host, f);
+}
+
+static int
+t0_phase (struct vmjob *j, const char *alias, const struct layers *layers,
+          struct msg_opened *opened, struct fault *f)
+{
+  struct fault why = FAULT_INIT;
+  unsigned moves = 0;
+
+  enter (j, PHASE_T0, alias);
+  while (open_layers (j, layers, opened, &why) < 0) {
+    if (take_other (j, &moves, &why, f) < 0)
+      return -1;
+  }
+  return 0;
 }
 
 static int
@@ -342,8 +382,13 @@ t1_phase (struct vmjob *j, const char *alias, const char *identity,
       && strcmp (now, identity) == 0)
     return 0;
   if (why.code == FAULT_CANCELLED || why.code == FAULT_IO
-      || !remote_alive (j->lanes[0].remote))
+      || why.code == FAULT_REMOTE || !remote_alive (j->lanes[0].remote))
     return fault_copy (f, &why);
+  if (why.code == FAULT_BUSY) {
+    fault_copy (f, &why);
+    fault_prefix (f, "its layers cannot be proven again after they were read");
+    return fault_append (f, "; what was read is discarded, try again");
+  }
   /* What was right at t0 and is not any more has been changed. */
   fault_set (
       f, FAULT_BUSY, 0,
@@ -519,15 +564,20 @@ publish_phase (struct vmjob *j, struct fault *f)
   return 0;
 }
 
-/* A host that cannot be reached is told before anything is changed; the
-   connection waits in the pool. */
+/* A host that is not up any more or cannot be reached is told before anything is
+   changed; the connection waits in the pool. */
 static int
 reach_host (struct vmjob *j, struct fault *f)
 {
   struct conn *conn = NULL;
+  struct fault why = FAULT_INIT;
+  unsigned moves = 0;
 
-  if (site_connect (j->site, j->host, &conn, f) < 0)
-    return -1;
+  while (watch_host (j->site, j->host, &why) < 0
+         || site_connect (j->site, j->host, &conn, &why) < 0) {
+    if (take_other (j, &moves, &why, f) < 0)
+      return -1;
+  }
   pool_put (j->site->pool, conn);
   return 0;
 }
@@ -569,6 +619,9 @@ release (struct vmjob *j)
 
   enter (j, PHASE_RELEASE, "");
   cancel_shield ();
+  /* Logical volumes go before the snapshot that they are of. */
+  if (j->lanes[0].intention != 0)
+    stream_leave (j->site, j->lanes, STREAM_LANES_MAX);
   drop_lanes (j);
   if (j->shot.vm != NULL
       && shot_release (&j->shot, j->published, j->note, &f) < 0) {

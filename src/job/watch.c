@@ -15,6 +15,7 @@
 #include "base/xmem.h"
 #include "conf/settings.h"
 #include "engine/cluster.h"
+#include "engine/disk.h"
 #include "engine/domain.h"
 #include "engine/host.h"
 #include "engine/vm.h"
@@ -27,9 +28,7 @@
 
 struct watch {
   struct site *site;
-  const struct host *host;
-  const struct domain *domain;
-  const char *name;
+  struct watch_what what;
   watch_fn fn;
   void *opaque;
   pthread_t thread;
@@ -40,22 +39,70 @@ struct watch {
 };
 
 int
-watch_look (struct site *site, const struct host *host,
-            const struct domain *domain, struct fault *f)
+watch_host (struct site *site, const struct host *host, struct fault *f)
 {
   CLEANUP (host_free) struct host *now = NULL;
   struct fault ignored = FAULT_INIT;
-  char status[sizeof domain->status];
 
   if (host_get (site->engine, host->id, &now, &ignored) == 0
       && !host_is_up (now))
     return fault_set (f, FAULT_NET, 0, "host %s is %s in the engine",
                       host->name, now->status);
+  return 0;
+}
+
+int
+watch_look (struct site *site, const struct host *host,
+            const struct domain *domain, struct fault *f)
+{
+  struct fault ignored = FAULT_INIT;
+  char status[sizeof domain->status];
+
+  if (watch_host (site, host, f) < 0)
+    return -1;
   if (domain_status (site->engine, domain, status, &ignored) == 0
       && strcmp (status, "active") != 0)
     return fault_set (f, FAULT_BUSY, 0, "storage domain %s is %s in the engine",
                       domain->name, status);
   return 0;
+}
+
+/* A new disk is floating, and as it was made or held, until we attach it:
+   whoever does something to it now would do it to what we are writing. */
+static int
+look_at_disk (struct watch *w, struct fault *f)
+{
+  CLEANUP (disk_free) struct disk *d = NULL;
+  struct fault why = FAULT_INIT;
+  const char *id = w->what.disk_id;
+
+  if (disk_get (w->site->engine, id, &d, &why) < 0)
+    return why.code == FAULT_NOTFOUND
+               ? fault_set (f, FAULT_BUSY, 0,
+                            "disk %s was removed in the engine while it was "
+                            "written",
+                            id)
+               : 0;
+  if (d->vm_id[0] != '\0')
+    return fault_set (f, FAULT_BUSY, 0,
+                      "disk %s was attached to VM %s while it was written: its "
+                      "contents are not whole, detach it",
+                      id, d->vm_id);
+  if (strcmp (d->status, w->what.held ? "locked" : "ok") != 0)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "disk %s is %s in the engine while it is written: %s", id,
+                      d->status,
+                      w->what.held ? "its upload transfer was ended by others"
+                                   : "others work on it");
+  return 0;
+}
+
+static int
+look (struct watch *w, struct fault *f)
+{
+  if (watch_look (w->site, w->what.host, w->what.domain, f) < 0)
+    return -1;
+  return w->what.disk_id != NULL ? look_at_disk (w, f) : 0;
 }
 
 /* Sleep; false: it is the end. */
@@ -87,9 +134,9 @@ watch_main (void *opaque)
   struct watch *w = opaque;
   struct fault f = FAULT_INIT;
 
-  log_context (w->name);
+  log_context (w->what.name);
   while (pause_watch (w)) {
-    if (watch_look (w->site, w->host, w->domain, &f) == 0)
+    if (look (w, &f) == 0)
       continue;
     {
       SCOPED_LOCK (&w->lock);
@@ -112,23 +159,20 @@ watch_check (struct watch *w, struct fault *f)
 }
 
 struct watch *
-watch_begin (struct site *site, const struct host *host,
-             const struct domain *domain, const char *name, watch_fn fn,
+watch_begin (struct site *site, const struct watch_what *what, watch_fn fn,
              void *opaque)
 {
   struct watch *w = xcalloc (1, sizeof *w);
 
   w->site = site;
-  w->host = host;
-  w->domain = domain;
-  w->name = name;
+  w->what = *what;
   w->fn = fn;
   w->opaque = opaque;
   pthread_mutex_init (&w->lock, NULL);
   pthread_cond_init (&w->changed, NULL);
   if (pthread_create (&w->thread, NULL, watch_main, w) == 0)
     return w;
-  log_warn ("no thread looks at the state of host %s", host->name);
+  log_warn ("no thread looks at the state of host %s", what->host->name);
   free (w);
   return NULL;
 }

@@ -5,6 +5,8 @@
 #ifndef WATCH_H
 #define WATCH_H
 
+#include <stdbool.h>
+
 #include "base/cleanup.h"
 
 struct domain;
@@ -14,14 +16,22 @@ struct site;
 struct watch;
 
 /* Called once, by a thread of the watch, when HOST is to be left: WHY has the
-   code FAULT_NET, or FAULT_BUSY when no host is better.  NULL: watch_check is
+   code FAULT_NET, or another one when no host is better.  NULL: watch_check is
    asked. */
 typedef void (*watch_fn) (const struct fault *why, void *opaque);
 
-/* Look at HOST and DOMAIN every few seconds until watch_end; NAME is that of
-   the VM, for messages.  NULL when there is no thread: then nobody looks. */
-struct watch *watch_begin (struct site *site, const struct host *host,
-                           const struct domain *domain, const char *name,
+/* What is looked at; all borrowed. */
+struct watch_what {
+  const struct host *host;
+  const struct domain *domain;
+  const char *name;    /* of the VM, for messages */
+  const char *disk_id; /* a new disk that is written; NULL: one that is read */
+  bool held;           /* that one, by a transfer of ours */
+};
+
+/* Look every few seconds until watch_end.  NULL when there is no thread: then
+   nobody looks. */
+struct watch *watch_begin (struct site *site, const struct watch_what *what,
                            watch_fn fn, void *opaque);
 /* May wait for an answer of the engine.  NULL is a no-op. */
 void watch_end (struct watch *w);
@@ -29,6 +39,9 @@ void watch_end (struct watch *w);
    watch_fn.  NULL: 0. */
 int watch_check (struct watch *w, struct fault *f);
 
+/* Is HOST up?  -1 with FAULT_NET; what the engine does not answer is no
+   reason. */
+int watch_host (struct site *site, const struct host *host, struct fault *f);
 /* Is HOST to be left now?  -1 with the reason, as in watch_fn; what the engine
    does not answer is no reason. */
 int watch_look (struct site *site, const struct host *host,

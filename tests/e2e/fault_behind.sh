@@ -56,6 +56,26 @@ says "$vm: "
 says 'the engine gives none'
 intact 'no configuration of the snapshot'
 
+# The plan may be hours old: the host of a VM that is stopped is left for
+# another one, that of one that runs is not.
+halt plan:2 backup "$vm"
+ctl host-status h1 maintenance
+go_on 6
+says 'host h1 is maintenance in the engine'
+ctl host-status h1 up
+intact 'the host of the VM was left before its turn'
+ctl vm-stop "$vm"
+halt plan:2 backup "$vm"
+ctl host-status h2 maintenance
+go_on 0
+says 'host h2 is maintenance in the engine; reading from host h1'
+ctl host-status h2 up
+prove image "$(latest "$vm")"
+ctl vm-start "$vm"
+clean
+noted
+echo 'ok: the host of a stopped VM was left before its turn'
+
 halt t0:2 backup "$vm"
 ctl remove-snapshot "$vm" "$(ctl snapshots "$vm" | jq -r '.[-1].id')"
 go_on 12

@@ -49,6 +49,21 @@ for at in prove:2 write:3; do
   restored "maintenance at $at"
 done
 
+# Somebody attaches the new disk while it is written: nobody goes on, and what
+# is attached to a VM is not removed under it.
+halted write:3
+disk=$(ctl extra | sed -n 's/^+ disk \([^ ]*\).*/\1/p')
+on_vm=$(ctl inventory | jq -r --arg n "$vm" '.vms[] | select(.name == $n) | .id')
+api POST "/vms/$on_vm/diskattachments" "<disk_attachment><disk id=\"$disk\"/><interface>virtio</interface><active>false</active><bootable>false</bootable></disk_attachment>" >/dev/null
+go_on 12
+says "disk $disk was attached to VM $on_vm while it was written"
+says 'left behind'
+[ "$(marked)" -eq 1 ] || die 'the disk of a VM was removed'
+api DELETE "/vms/$on_vm/diskattachments/$disk" >/dev/null
+expect 0 cl leftovers --clean
+clean
+echo 'ok: attached by somebody while it was written'
+
 # The host dies: its helper cannot write any more, which nobody can know before
 # it has booted again.
 halted write:3

@@ -92,6 +92,7 @@ test_disks (void **state)
     { { .helper = VERDICT_HELPER_THERE }, VERDICT_LEAVE, "may still write" },
     { { .helper = VERDICT_HELPER_HUNG }, VERDICT_LEAVE, "hangs in the" },
     { { .helper = VERDICT_HELPER_UNSURE }, VERDICT_LEAVE, "does not tell" },
+    { { .mapped = true }, VERDICT_LEAVE, "volume active" },
     { { .helper = VERDICT_HELPER_UNSURE, .lease = VERDICT_LEASE_HELD },
       VERDICT_BUSY,
       "run" },
