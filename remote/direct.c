@@ -26,9 +26,6 @@
 
 #define OPEN_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
 #define ZERO_STEP ((size_t)1024 * 1024)
-/* One request to a device: storage that has to write them must not be busy
-   for long, as other hosts renew their leases on it. */
-#define ZERO_DEVICE_STEP (UINT64_C (32) * 1024 * 1024)
 
 void
 direct_init (struct direct *d)
@@ -324,18 +321,11 @@ static int
 zero_device (struct direct *d, uint64_t offset, uint64_t length,
              struct fault *f)
 {
-  uint64_t range[2];
+  const uint64_t range[2] = { offset, length };
 
-  while (length > 0) {
-    range[0] = offset;
-    range[1] = length < ZERO_DEVICE_STEP ? length : ZERO_DEVICE_STEP;
-    if (ioctl (d->fd, BLKZEROOUT, range) < 0
-        && write_device_zeros (d, offset, range[1], f) < 0)
-      return -1;
-    offset += range[1];
-    length -= range[1];
-  }
-  return 0;
+  return ioctl (d->fd, BLKZEROOUT, range) == 0
+             ? 0
+             : write_device_zeros (d, offset, length, f);
 }
 
 int

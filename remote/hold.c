@@ -28,7 +28,6 @@ struct hold {
   char sd[UUID_SIZE];
   unsigned version;
   uint32_t count;
-  int metadata; /* the domain's, O_DIRECT */
 };
 
 uint64_t
@@ -96,11 +95,7 @@ hold_open (struct guard *g, const struct lv_want *want, struct fault *f)
   memcpy (h->sd, want->sd, UUID_SIZE);
   h->version = want->version;
   h->count = want->count;
-  h->metadata = hold_take (h, want->count, f);
-  if (h->metadata >= 0)
-    return h;
-  hold_close (h, NULL, NULL);
-  return NULL;
+  return h;
 }
 
 int
@@ -145,6 +140,7 @@ hold_slot (struct hold *h, uint32_t index, char out[static HOLD_SLOT_SIZE],
 {
   CLEANUP_FREE char *block
       = try_aligned (DIRECT_ALIGN, DIRECT_ALIGN, "metadata", f);
+  CLEANUP_CLOSE int metadata = -1;
   struct lv_facts facts;
   struct lv_facts all;
   uint64_t offset;
@@ -159,7 +155,10 @@ hold_slot (struct hold *h, uint32_t index, char out[static HOLD_SLOT_SIZE],
                       "tag MD_%lld: behind the domain's metadata",
                       (long long)facts.slot);
   start = offset & ~(uint64_t)(DIRECT_ALIGN - 1);
-  if (fdio_pread_full (h->metadata, block, DIRECT_ALIGN, start,
+  metadata = hold_take (h, h->count, f);
+  if (metadata < 0)
+    return -1;
+  if (fdio_pread_full (metadata, block, DIRECT_ALIGN, start,
                        "the domain's metadata", f)
       < 0)
     return -1;
@@ -203,11 +202,8 @@ ask_report (struct guard *g, enum lvserve_op op, char **report, struct fault *f)
 int
 hold_close (struct hold *h, char **report, struct fault *f)
 {
-  int rc;
+  int rc = ask_report (h->guard, LVSERVE_CLOSE, report, f);
 
-  if (h->metadata >= 0)
-    close (h->metadata);
-  rc = ask_report (h->guard, LVSERVE_CLOSE, report, f);
   free (h);
   return rc;
 }

@@ -93,7 +93,8 @@ want_valid (const struct lv_want *w)
   return ok;
 }
 
-/* The LUNs are devices of this host. */
+/* The LUNs are devices of this host.  ENODEV tells the controller that another
+   host may do better. */
 static int
 check_luns (const struct lv *l, struct fault *f)
 {
@@ -103,7 +104,7 @@ check_luns (const struct lv *l, struct fault *f)
   for (uint32_t i = 0; i < l->group.lun_count; i++) {
     snprintf (path, sizeof path, LVTEXT_DEVICE_DIR "%s", l->group.luns[i].id);
     if (stat (path, &st) < 0 || !S_ISBLK (st.st_mode))
-      return fault_set (f, FAULT_REMOTE, errno,
+      return fault_set (f, FAULT_REMOTE, ENODEV,
                         "%s: LUN of domain %s is not connected to this host",
                         path, l->want.sd);
   }
@@ -121,6 +122,7 @@ ask (struct lv *l, const char *command, const char *columns,
       = { "--noheadings", "--nosuffix", "--units", "b", "--separator", "|",
           "-o",           columns,      NULL };
   char reason[200];
+  bool lost;
 
   for (int i = 0; i < LIST_TRIES; i++) {
     if (i > 0)
@@ -137,12 +139,12 @@ ask (struct lv *l, const char *command, const char *columns,
       return 0;
   }
   lvtext_reason (out->errors, reason, sizeof reason);
-  return fault_set (f, FAULT_REMOTE, 0,
+  lost = lvtext_classify (out->errors) == LVTEXT_GROUP;
+  return fault_set (f, FAULT_REMOTE, lost ? ENODEV : 0,
                     "%s of domain %s ended with status %d: %s%s", command,
                     l->want.sd, out->status, reason,
-                    lvtext_classify (out->errors) == LVTEXT_GROUP
-                        ? "; its LUNs are connected, but do not hold the group"
-                        : "");
+                    lost ? "; its LUNs are connected, but do not hold the group"
+                         : "");
 }
 
 static int
@@ -210,6 +212,7 @@ lv_list (struct lv *l, struct fault *f)
   CLEANUP_FREE const char **names = xcalloc (l->want.count + 2, sizeof *names);
   CLEANUP_FREE struct lvtext_lv *lvs = NULL;
   struct lvm_result result = { .out = NULL };
+  char link[256] = "";
   size_t count = 0;
   int rc;
 
@@ -226,6 +229,11 @@ lv_list (struct lv *l, struct fault *f)
       fault_prefix (f, "volume %s/%s", l->want.sd, names[i]);
   }
   lvm_result_reset (&result);
+  /* somebody gave the disk to a VM of this host */
+  if (rc == 0 && l->want.mode == LV_WRITE && l->duty_count > 0
+      && lvrelease_linked (l->want.sd, names[0], link, sizeof link))
+    rc = fault_set (f, FAULT_CORRUPT, 0, "volume %s/%s: vdsm uses it: %s",
+                    l->want.sd, names[0], link);
   return rc;
 }
 
@@ -286,6 +294,8 @@ open_device (struct lv *l, uint32_t i, struct fault *f)
   return s->fd < 0 ? -1 : 0;
 }
 
+/* Only while they are read: what we hold open vdsm cannot deactivate, and it
+   does not try again. */
 static int
 open_metadata (struct lv *l, struct fault *f)
 {
@@ -294,7 +304,7 @@ open_metadata (struct lv *l, struct fault *f)
   if (open_device (l, l->want.count, &why) == 0)
     return 0;
   if (why.code == FAULT_NOTFOUND)
-    return fault_set (f, FAULT_REMOTE, 0,
+    return fault_set (f, FAULT_REMOTE, ENODEV,
                       "domain %s: its metadata are not active on this host: "
                       "vdsm is not connected to it",
                       l->want.sd);
@@ -305,12 +315,18 @@ open_metadata (struct lv *l, struct fault *f)
 /* --- open ------------------------------------------------------------- */
 
 static void
+shut (struct lv *l, uint32_t i)
+{
+  if (l->set[i].fd >= 0)
+    close (l->set[i].fd);
+  l->set[i].fd = -1;
+}
+
+static void
 forget (struct lv *l)
 {
-  for (uint32_t i = 0; i <= l->want.count; i++) {
-    if (l->set[i].fd >= 0)
-      close (l->set[i].fd);
-  }
+  for (uint32_t i = 0; i <= l->want.count; i++)
+    shut (l, i);
   free (l->set);
   free (l->duties);
   l->set = NULL;
@@ -338,8 +354,10 @@ lv_open (struct lv *l, const struct lv_want *want, struct fault *f)
     l->set[i].fd = -1;
   if (lvm_probe (&l->lvm, f) == 0 && check_luns (l, f) == 0
       && list_group (l, f) == 0 && lv_list (l, f) == 0
-      && open_metadata (l, f) == 0)
+      && open_metadata (l, f) == 0) {
+    shut (l, want->count);
     return 0;
+  }
   forget (l);
   return -1;
 }
@@ -428,9 +446,13 @@ inspect (struct lv *l, uint32_t i, const char **word, struct fault *f)
     return add_duty (l, lv, false, f);
   /* active by another of our helpers, or what vdsm gave up and could not
      deactivate because of that one: the last one does */
-  return lvstate_claims (lv->lv_uuid, &l->record, &mine)
-             ? add_duty (l, lv, mine, f)
-             : 0;
+  if (lvstate_claims (lv->lv_uuid, &l->record, &mine))
+    return add_duty (l, lv, mine, f);
+  /* nobody keeps its table up to date, which may map extents that are another
+     volume's by now */
+  if (l->want.mode == LV_READ)
+    *word = "refresh";
+  return 0;
 }
 
 static int
@@ -561,6 +583,8 @@ lv_activate (struct lv *l, struct fault *f)
 int
 lv_take (struct lv *l, uint32_t index, struct fault *f)
 {
+  if (l->set != NULL && index == l->want.count && open_metadata (l, f) < 0)
+    return -1;
   if (l->set == NULL || index > l->want.count || l->set[index].fd < 0)
     return fault_set (f, FAULT_PROTO, 0, "no such volume is open");
   return steal_fd (&l->set[index].fd);
@@ -575,11 +599,8 @@ lv_close (struct lv *l, struct buf *report)
 
   if (l->set == NULL)
     return;
-  for (uint32_t i = 0; i <= l->want.count; i++) {
-    if (l->set[i].fd >= 0)
-      close (l->set[i].fd);
-    l->set[i].fd = -1;
-  }
+  for (uint32_t i = 0; i <= l->want.count; i++)
+    shut (l, i);
   done = lvrelease (&l->lvm, l->want.sd, &l->group, l->duties, l->duty_count,
                     &l->record, report);
   lvstate_close (&l->record, done);

@@ -53,7 +53,7 @@ struct lv *lv_new (void);
 int lv_open (struct lv *l, const struct lv_want *want, struct fault *f);
 /* Make all of them active, as large as they are, and open them. */
 int lv_activate (struct lv *l, struct fault *f);
-/* Hand out the descriptor of volume INDEX, once; INDEX = count: of the
+/* Hand out the descriptor of volume INDEX, once; INDEX = count: one of the
    domain's metadata, for reading.  -1 when there is none. */
 int lv_take (struct lv *l, uint32_t index, struct fault *f);
 int lv_facts (const struct lv *l, uint32_t index, struct lv_facts *out,

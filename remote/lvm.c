@@ -4,8 +4,11 @@
    it ignores SIGPIPE, so that our end does not become its. */
 #include <config.h>
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -22,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fdio.h"
+#include "base/uuid.h"
 #include "base/xmem.h"
 #include "remote/guard.h"
 #include "remote/lvm.h"
@@ -30,6 +34,7 @@
 #define POLL_MS 10
 #define STEP 65536
 #define CONFIG_MAX (64 * 1024)
+#define COMMAND_MAX (256 * 1024) /* bytes of a command line */
 #define IOPRIO_WHO_PROCESS 1
 
 static const char *const paths[]
@@ -204,8 +209,9 @@ close_child (struct child *c)
   }
 }
 
-bool
-lvm_hangs (struct lvm *l)
+/* Has a command that was left alone still not ended? */
+static bool
+hangs (struct lvm *l)
 {
   if (l->hung != 0 && waitpid (l->hung, NULL, WNOHANG) != 0)
     l->hung = 0;
@@ -221,7 +227,7 @@ run (struct lvm *l, const char *const *argv, unsigned ms,
 
   memset (out, 0, sizeof *out);
   c.errors = out->errors;
-  if (lvm_hangs (l))
+  if (hangs (l))
     return fault_set (f, FAULT_BUSY, 0,
                       "lvm (process %d) still hangs; look at multipath -ll and "
                       "dmsetup info for a suspended device",
@@ -299,6 +305,51 @@ lvm_probe (struct lvm *l, struct fault *f)
   if (rc < 0)
     l->path = NULL;
   return rc;
+}
+
+/* Is the command line of process PID, words that end in NUL, an lvchange of
+   NAME?  TEXT has room for it. */
+static bool
+is_change (int proc, const char *pid, const char *name, char *text)
+{
+  char path[NAME_MAX + 16];
+  CLEANUP_CLOSE int fd = -1;
+  bool command = false;
+  bool named = false;
+  ssize_t size;
+
+  snprintf (path, sizeof path, "%s/cmdline", pid);
+  fd = openat (proc, path, O_RDONLY | O_CLOEXEC);
+  size = fd < 0 ? -1
+                : fdio_pread_upto (fd, text, COMMAND_MAX - 1, 0, path, NULL);
+  if (size < 0)
+    return false;
+  text[size] = '\0';
+  for (ssize_t i = 0; i < size; i += (ssize_t)strlen (text + i) + 1) {
+    command = command || strcmp (text + i, "lvchange") == 0;
+    named = named || strcmp (text + i, name) == 0;
+  }
+  return command && named;
+}
+
+pid_t
+lvm_changes (const char *sd, const char *volume)
+{
+  CLEANUP_FREE char *text = xmalloc (COMMAND_MAX);
+  char name[2 * UUID_SIZE];
+  struct dirent *entry;
+  DIR *dir = opendir ("/proc");
+  pid_t found = 0;
+
+  snprintf (name, sizeof name, "%s/%s", sd, volume);
+  while (dir != NULL && found == 0 && (entry = readdir (dir)) != NULL) {
+    if (isdigit ((unsigned char)entry->d_name[0])
+        && is_change (dirfd (dir), entry->d_name, name, text))
+      found = (pid_t)strtol (entry->d_name, NULL, 10);
+  }
+  if (dir != NULL)
+    closedir (dir);
+  return found;
 }
 
 static size_t

@@ -40,7 +40,8 @@ int lvm_run (struct lvm *l, const char *sd, const struct group_spec *g,
              bool read_only, const char *command, const char *const *args,
              const char *const *names, struct lvm_result *out, struct fault *f);
 void lvm_result_reset (struct lvm_result *r);
-/* Has a command that was left alone still not ended? */
-bool lvm_hangs (struct lvm *l);
+/* A process of this host that is about to change the activation of VOLUME of
+   SD, whoever began it; 0: none. */
+pid_t lvm_changes (const char *sd, const char *volume);
 
 #endif /* LVM_H */

@@ -94,14 +94,25 @@ status (const struct lvstate_volume *v, struct dm *d, struct fault *f)
   return dm_status (id, d, f) == 0;
 }
 
-/* Volumes that vdsm had in use when we opened them are ours to deactivate only
-   when it has tried to, and failed because of us: no link, nobody has it open,
-   and not just for a moment. */
-static void
-inherit (struct release *r)
+/* Is V somebody else's to deactivate? */
+static bool
+is_theirs (const struct release *r, const struct lvstate_volume *v)
 {
   char link[LINK_SIZE];
   struct dm d;
+
+  if (!status (v, &d, NULL))
+    return false;
+  return !d.active || lvrelease_linked (r->sd, v->name, link, sizeof link)
+         || (d.open_count > 0 && lvstate_claims (v->lv_uuid, r->file, NULL));
+}
+
+/* Volumes that vdsm had in use when we opened them are ours to deactivate only
+   when it has tried to, and failed because of us: it has no link, no other
+   helper of ours has it open, and not just for a moment. */
+static void
+inherit (struct release *r)
+{
   bool doubt = false;
 
   for (int round = 0; round < 2; round++) {
@@ -110,8 +121,7 @@ inherit (struct release *r)
 
       if (v->done || v->mine)
         continue;
-      if (!status (v, &d, NULL) || !d.active || d.open_count > 0
-          || lvrelease_linked (r->sd, v->name, link, sizeof link))
+      if (is_theirs (r, v))
         settle (r, v, NULL, "");
       else
         doubt = true;
@@ -136,8 +146,16 @@ ripe (struct release *r, struct lvstate_volume *v)
     snprintf (r->reason, sizeof r->reason, "%.150s", f.text);
     return false;
   }
-  if (!d.active)
-    settle (r, v, "gone", "");
+  if (!d.active) {
+    /* one that we left alone, or that outlived its helper */
+    pid_t pid = lvm_changes (r->sd, v->name);
+
+    if (pid == 0)
+      settle (r, v, "gone", "");
+    else
+      snprintf (r->reason, sizeof r->reason,
+                "lvchange (process %d) has not ended yet", (int)pid);
+  }
   else if (lvrelease_linked (r->sd, v->name, link, sizeof link))
     settle (r, v, "used", link);
   else if (d.open_count > 0 && lvstate_claims (v->lv_uuid, r->file, NULL))

@@ -31,6 +31,7 @@
 
 #define ACK_STEP (MSG_WRITTEN_STEP / 4)
 #define CHECK_STEP FRAME_RAW_MAX
+#define ZERO_STEP (UINT64_C (8) * 1024 * 1024)
 /* How often a logical volume is proven while it is written: it may be removed
    on another host, and its extents given away, while our device stays. */
 #define PROOF_MS 10000
@@ -440,7 +441,8 @@ write_data (struct writing *w, struct worker *worker, struct session_buffer *b,
   const struct frame *fr = &b->frame;
   uint8_t *raw = fr->coding == FRAME_PLAIN ? b->coded : worker->buffer;
 
-  if (frame_unpack (fr, b->table, b->coded, raw, f) < 0)
+  if (frame_unpack (fr, b->table, b->coded, raw, f) < 0
+      || prove_again (w, f) < 0)
     return -1;
   if (guard_left_ms (w->session->guard) == 0)
     return fault_set (f, FAULT_NET, 0, "the heartbeat stopped");
@@ -449,16 +451,28 @@ write_data (struct writing *w, struct worker *worker, struct session_buffer *b,
   return direct_write (&w->volume.file, fr->offset, raw, fr->raw_len, f);
 }
 
+/* In steps: the host may be frozen in the middle, and its volume be another
+   one's when it goes on; and storage that has to write them must not be busy for
+   long, as other hosts renew their leases on it. */
 static int
 write_zero (struct writing *w, const struct frame *fr, struct fault *f)
 {
-  uint64_t length = fr->raw_len;
+  uint64_t at = fr->offset;
+  uint64_t end = at + fr->raw_len;
+  uint64_t step;
 
-  if (guard_left_ms (w->session->guard) == 0)
-    return fault_set (f, FAULT_NET, 0, "the heartbeat stopped");
   if (w->hold != NULL)
-    length = whole (w, fr->offset, length);
-  return direct_zero (&w->volume.file, fr->offset, length, f);
+    end = at + whole (w, at, fr->raw_len);
+  for (; at < end; at += step) {
+    step = end - at < ZERO_STEP ? end - at : ZERO_STEP;
+    if (prove_again (w, f) < 0)
+      return -1;
+    if (guard_left_ms (w->session->guard) == 0)
+      return fault_set (f, FAULT_NET, 0, "the heartbeat stopped");
+    if (direct_zero (&w->volume.file, at, step, f) < 0)
+      return -1;
+  }
+  return 0;
 }
 
 static int
@@ -472,7 +486,7 @@ write_step (struct work_job *job, struct worker *worker, uint64_t index,
   (void)index;
   if (atomic_load (&w->failed))
     return 0; /* has been told */
-  if (check_place (w, fr->offset, fr->raw_len, f) < 0 || prove_again (w, f) < 0)
+  if (check_place (w, fr->offset, fr->raw_len, f) < 0)
     return -1;
   return fr->type == FRAME_ZERO ? write_zero (w, fr, f)
                                 : write_data (w, worker, j->buffer, f);

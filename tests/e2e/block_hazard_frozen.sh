@@ -37,7 +37,11 @@ if api DELETE "/disks/$disk" >"$WORK/delete" 2>&1; then
   die "the engine removed a disk that is held"
 fi
 [ "$(made)" = "$disk" ] || die "the disk is gone"
+ctl copy-lv "$disk" "$WORK/held"
 thawed
+ctl copy-lv "$disk" "$WORK/held.now"
+cmp "$WORK/held" "$WORK/held.now" \
+  || die "the helper wrote after its heartbeat had stopped"
 expect 0 cl leftovers --clean
 clean
 echo 'ok: held, thawed'

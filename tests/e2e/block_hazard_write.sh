@@ -21,6 +21,31 @@ says 'no other host of its data center is up'
 clean
 echo "ok: it can not be written: $(tail -n 1 "$OUT")"
 
+# --- in use ------------------------------------------------------------------
+
+# A process that nobody knows opens the new volume while it is written, so that it
+# stays active: no VM gets the disk, and nobody removes it.
+settings "restore_lock = \"none\"; $quick_ssh"
+onto halt write:3
+disk=$(made)
+leaf=$(leaf_of "$disk")
+inside b2 sh -c "nohup sh -c 'exec 3</dev/$domain/$leaf; exec sleep 600' \
+  >/dev/null 2>&1 </dev/null & echo \$! >/root/holder"
+kill -CONT "$HALTED"
+wait_until 120 has_ended
+wait "$HALTED" && die "a disk that is in use was attached"
+HALTED=
+says 'a process that vdsm does not know of has it open'
+says 'may have the logical volumes of new disks active'
+[ "$(made)" = "$disk" ] || die "the disk is gone, or a VM has it"
+stays --clean
+says 'volume active'
+mapped "$leaf" || die "it was not in use at all"
+inside b2 sh -c 'kill $(cat /root/holder)'
+expect 0 cl leftovers --clean
+clean
+echo 'ok: in use by a process that vdsm does not know of'
+
 # --- power loss -----------------------------------------------------------------
 
 frozen none
