@@ -48,6 +48,17 @@ unreadable stream 8388608 4096 lv-error 'Input/output error'
 unreadable t1 0 65536 lun-error 'No data available'
 ctl host-status b1 up
 
+# LVM fails when all has been read: nothing has changed, and that is not told.
+halt t1:1 backup "$vm"
+inside b2 sh -c "echo 'case \"\$*\" in lvs*) echo broken >&2; exit 5 ;; esac' \
+  >/run/lvm/hook"
+go_on 7
+says 'lvs of domain'
+says 'ended with status 5'
+says_not 'changed'
+inside b2 rm /run/lvm/hook
+intact 'LVM failed at t1'
+
 # --- devices that are suspended --------------------------------------------
 
 # vdsm has prepared it: at t0 it is there already.

@@ -28,8 +28,12 @@ done
 on b2 lvm plain
 echo 'ok: LVM finds its domains, whatever the host hides'
 
-lun=/dev/mapper/$(api GET "/storagedomains/$(domain_id block_old)" \
-  | sed -n 's/.*<logical_unit id="\([^"]*\)".*/\1/p')
+lun_of ()
+{
+  api GET "/storagedomains/$(domain_id "$1")" \
+    | sed -n 's/.*<logical_unit id="\([^"]*\)".*/\1/p' | head -n 1
+}
+lun=/dev/mapper/$(lun_of block_old)
 inside b2 mv "$lun" /run/lvm/lun
 expect 7 cl config-check
 says "domain block_old: host b2: $lun: LUN"
@@ -40,6 +44,15 @@ inside b2 mv /run/lvm/lun "$lun"
 echo 'ok: a LUN that is not there is told'
 
 # --- a host that cannot read
+lun=/dev/mapper/$(lun_of block_one)
+inside b2 mv "$lun" /run/lvm/lun
+expect 0 cl backup --full blk-off
+inside b2 mv /run/lvm/lun "$lun"
+says 'is not connected to this host'
+says 'reading from host b1'
+prove image "$(latest blk-off)" || die 'read elsewhere: the point is wrong'
+clean
+echo 'ok: read elsewhere: its LUN is not there'
 halt stream backup blk-off
 frozen=$(ctl chain blk-off blk-off_Disk1 | sed -n 2p)
 on b2 lun-error "$frozen" 1048576 1048576
