@@ -30,7 +30,7 @@ onto halt write:3
 disk=$(made)
 leaf=$(leaf_of "$disk")
 inside b2 sh -c "nohup sh -c 'exec 3</dev/$domain/$leaf; exec sleep 600' \
-  >/dev/null 2>&1 </dev/null & echo \$! >/root/holder"
+  >/dev/null 2>&1 </dev/null & echo \$! >/run/lvm/holder"
 kill -CONT "$HALTED"
 wait_until 120 has_ended
 wait "$HALTED" && die "a disk that is in use was attached"
@@ -41,7 +41,7 @@ says 'may have the logical volumes of new disks active'
 stays --clean
 says 'volume active'
 mapped "$leaf" || die "it was not in use at all"
-inside b2 sh -c 'kill $(cat /root/holder)'
+inside b2 sh -c 'kill $(cat /run/lvm/holder)'
 expect 0 cl leftovers --clean
 clean
 echo 'ok: in use by a process that vdsm does not know of'

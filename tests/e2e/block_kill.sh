@@ -7,6 +7,7 @@
 # that exactly the logical volumes are active that were before, and nothing of
 # ours is anywhere.  Then a backup of each VM is right.  ALL=1: every row.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/guest/kill.sh"
 
 HALT_S=300
 lab_up --hosts 0 --guests 2 --block small --vms none
@@ -22,15 +23,6 @@ begin_all ()
     # shellcheck disable=SC2086
     crew "$vm" backup $full "$vm"
   done
-}
-
-halt_all ()
-{
-  CHAINLIFT_STOP_AT=$1
-  export CHAINLIFT_STOP_AT
-  begin_all
-  unset CHAINLIFT_STOP_AT
-  crew_at "$1"
 }
 
 # --- what is left ------------------------------------------------------------
@@ -89,24 +81,6 @@ cleaned ()
 }
 
 # --- the rows ---------------------------------------------------------------
-
-controller ()
-{
-  halt_all "$1"
-  crew_kill
-  cleaned "controllers killed at $1"
-}
-
-# Worker and guard, by themselves in the middle of a phase.
-helper ()
-{
-  CHAINLIFT_STOP_REMOTE=$1
-  export CHAINLIFT_STOP_REMOTE
-  begin_all
-  unset CHAINLIFT_STOP_REMOTE
-  crew_ended 6 7
-  cleaned "helpers killed at $1"
-}
 
 # The worker is the guard's child; a stream goes on with another helper.
 worker ()

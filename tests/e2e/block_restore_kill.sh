@@ -5,6 +5,7 @@
 # LVM itself says on both hosts that exactly the logical volumes are active
 # that were before.  ALL=1: every row.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/guest/kill.sh"
 
 HALT_S=300
 lab_up --vms tiny --guests 2 --block small
@@ -33,15 +34,6 @@ begin_all ()
   done
 }
 
-halt_all ()
-{
-  CHAINLIFT_STOP_AT=$1
-  export CHAINLIFT_STOP_AT
-  begin_all
-  unset CHAINLIFT_STOP_AT
-  crew_at "$1"
-}
-
 cleaned ()
 {
   wait_until 120 no_helper
@@ -49,23 +41,6 @@ cleaned ()
   lvs_same "$1"
   clean
   echo "ok: $1, locks: $locks"
-}
-
-controller ()
-{
-  halt_all "$1"
-  crew_kill
-  cleaned "controllers killed at $1"
-}
-
-helper ()
-{
-  CHAINLIFT_STOP_REMOTE=$1
-  export CHAINLIFT_STOP_REMOTE
-  begin_all
-  unset CHAINLIFT_STOP_REMOTE
-  crew_ended 6 7
-  cleaned "helpers killed at $1"
 }
 
 # Nobody is left on the host to put the volumes back.  Those of a disk that is
