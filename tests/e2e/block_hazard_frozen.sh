@@ -38,6 +38,11 @@ if api DELETE "/disks/$disk" >"$WORK/delete" 2>&1; then
 fi
 [ "$(made)" = "$disk" ] || die "the disk is gone"
 ctl copy-lv "$disk" "$WORK/held"
+# Its proof would hold: only the heartbeat, which was 20 s, keeps it from writing
+# what has come.
+until [ $(($(date +%s) - begun)) -gt 25 ]; do
+  sleep 1
+done
 thawed
 ctl copy-lv "$disk" "$WORK/held.now"
 cmp "$WORK/held" "$WORK/held.now" \
