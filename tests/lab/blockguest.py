@@ -18,6 +18,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 
@@ -41,6 +42,9 @@ LUNS = {
 ALL_LUNS = LUNS | blockiscsi.LUNS
 BOOT_TIMEOUT = 300
 RESUME_TIMEOUT = 600
+# Of the first answer after that, and how often a machine that gives none is started.
+WAKE_TIMEOUT = 30
+STARTS = 3
 # How much longer than on a host of the machine's own speed a command may take in a guest.
 SLOWNESS = 4
 ENVIRON = {'PATH': INNER_PATH, 'LANG': 'C.UTF-8', 'HOME': '/root', 'LVM_SUPPRESS_FD_WARNINGS': '1'}
@@ -288,10 +292,14 @@ class Guest(LunFaults, Host):
         if self.pid():
             raise HostError('host %s runs already' % self.name)
         state = state or booted(self.image)
-        self._launch(state)
         try:
-            resume(self.dir, timeout)
-            self._plug(None)
+            for left in reversed(range(STARTS)):
+                self._launch(state)
+                resume(self.dir, timeout)
+                self._plug(None)
+                if self._awake(left):
+                    break
+                self.kill()
             boot = str(uuid.uuid4())
             self.identify(boot)
             deadline = time.monotonic() + timeout
@@ -304,6 +312,26 @@ class Guest(LunFaults, Host):
         except (QmpError, HostError) as error:
             self.kill()
             raise HostError('%s\n%s' % (error, tail(os.path.join(self.dir, 'console.log'))))
+
+    def _awake(self, left):
+        """The agent answers.  Once one did not, on an idle machine and for no reason that was
+        found for certain: which port is silent is told, so that the next time tells more."""
+        with Port(self.dir, WAKE_TIMEOUT) as first:
+            try:
+                first.ask(argv=['true'])
+                return True
+            except AgentError as error:
+                told = 'host %s: after its state went on: %s' % (self.name, error)
+            try:
+                with Port(self.dir, WAKE_TIMEOUT) as second:
+                    second.ask(argv=['true'])
+            except AgentError:
+                if not left:
+                    raise
+                print('%s; on no port: it is started anew' % told, file=sys.stderr, flush=True)
+                return False
+            print('%s; but on port %d' % (told, second.number), file=sys.stderr, flush=True)
+            return True
 
     def boot(self):
         """Only of a machine that has become this one: before, nobody may change it."""

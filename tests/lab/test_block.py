@@ -18,6 +18,7 @@ import unittest
 import uuid
 import xml.etree.ElementTree as xml
 
+import blockguest
 import ctl
 from hosts import Host
 
@@ -133,6 +134,22 @@ class Base(unittest.TestCase):
 
 
 class Block(Base):
+    # -- the agent --------------------------------------------------------
+
+    def test_agent_parts(self):
+        """A request is whole when its first part is there before the word that the host side is."""
+        each = 'for pid in $(pgrep -f lab/agent.py); do chrt %s -p %d $pid; done'
+        self.two.run(['sh', '-ec', each % ('-f', 50)])
+        for count in range(20):
+            with blockguest.Port(self.two.dir, 30) as port:
+                ask = json.dumps({'id': count, 'argv': ['echo', 'x' * 6000]}).encode()
+                port.sock.sendall(b'\n' + ask[:5000])
+                time.sleep(0.02)
+                port.sock.sendall(ask[5000:] + b'\n')
+                self.assertEqual(json.loads(port.line())['status'], 0)
+            time.sleep(0.05)
+        self.two.run(['sh', '-ec', each % ('-o', 0)])
+
     # -- what is there ----------------------------------------------------
 
     def test_layout(self):

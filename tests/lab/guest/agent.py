@@ -29,14 +29,15 @@ def await_host():
 
 
 def read_line(port, kept):
-    """-> (line, what came after it); starts anew when the host side is not there."""
+    """-> (line, what came after it).  That the host side is not there may be old news when the
+    first part of a request is: bytes can be faster than the word that it came.  So nothing is
+    thrown away; a request begins with a newline, which ends what somebody left half."""
     while b'\n' not in kept:
         try:
             part = os.read(port, 1 << 16)
         except BlockingIOError:
             part = None
         if part == b'':
-            kept = b''
             await_host()
         elif part is None:
             select.select([port], [], [], 1)
@@ -99,7 +100,10 @@ def bridge(port, peer, kept):
                 if not ended:
                     write_all(port, b'.\n')
                 return b'', kept
-            peer.sendall(base64.b64decode(line))
+            try:
+                peer.sendall(base64.b64decode(line))
+            except (OSError, ValueError):
+                pass  # it ended, which poll tells; or somebody was killed within a line
         for fd, _ in poll.poll():
             if fd == port:
                 try:
@@ -110,7 +114,10 @@ def bridge(port, peer, kept):
                 if not part:
                     await_host()
             else:
-                part = peer.recv(1 << 16)
+                try:
+                    part = peer.recv(1 << 16)
+                except OSError:
+                    part = b''
                 write_all(port, (base64.b64encode(part) if part else b'.') + b'\n')
                 if not part:
                     ended = True
@@ -143,10 +150,7 @@ def serve(path):
                 write_all(port, json.dumps({'id': ident, 'status': error.errno}).encode() + b'\n')
                 continue
             write_all(port, json.dumps({'id': ident, 'status': 0}).encode() + b'\n')
-            try:
-                line, kept = bridge(port, peer, kept)
-            except OSError:
-                write_all(port, b'.\n')
+            line, kept = bridge(port, peer, kept)
 
 
 def main():
