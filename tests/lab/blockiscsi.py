@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 
-from hosts import INNER_PATH, PART, HostError, run, start_time, tail
+from hosts import INNER_PATH, PART, Host, HostError, run, start_time, tail
 
 TARGET = 'iqn.2026-11.lab:target'
 PORT = 3260
@@ -66,6 +66,16 @@ iscsiadm -m node -T $1 -o delete
 iscsiadm -k 0
 while pgrep -x iscsid >/dev/null; do sleep 0.1; done
 """
+
+# Inside the guest: a new one has its paths, and nothing is left on this machine.
+CUT = """
+add table inet san
+delete table inet san
+table inet san {
+  chain input { type filter hook input priority 0; tcp sport %(port)d drop; }
+  chain output { type filter hook output priority 0; tcp dport %(port)d drop; }
+}
+""" % {'port': PORT}
 
 
 class San:
@@ -147,6 +157,13 @@ class San:
 
     def portal_up(self, number):
         self._address('add', number)
+
+    def cut(self, name):
+        """One host loses all its paths without a word; what else it has on the network stays."""
+        Host.load(self.lab_dir, name).run(['nft', '-f', '-'], input=CUT)
+
+    def join(self, name):
+        Host.load(self.lab_dir, name).run(['nft', 'delete', 'table', 'inet', 'san'], check=False)
 
     def _address(self, verb, number):
         if not 1 <= number <= len(self.noted['addresses']):

@@ -27,9 +27,10 @@
                            ends each of them
         lv-error VOLUME OFFSET LENGTH, lv-heal VOLUME, lv-suspend VOLUME, lv-resume VOLUME
                            of a mapped LV; errors (EIO) last until it is refreshed
-    lab.sh san DIR VERB [NUMBER]
-                           a fault of the iSCSI of a lab with --block iscsi, for all guests:
-                           freeze thaw (all paths), portal-down 1|2 portal-up 1|2 (one of two)
+    lab.sh san DIR VERB [NUMBER|NAME]
+                           a fault of the iSCSI of a lab with --block iscsi; for all guests:
+                           freeze thaw (all paths), portal-down 1|2 portal-up 1|2 (one of two);
+                           for one: cut NAME join NAME (all its paths, nothing else)
     lab.sh pids DIR NAME                processes inside a host, by their numbers outside
     lab.sh run DIR NAME COMMAND...
                            run a command as root in the namespaces of a host
@@ -515,14 +516,23 @@ def look(lab_dir):
         pass  # a lab without an engine, or whose engine was killed
 
 
-SAN_VERBS = ('freeze', 'thaw', 'portal-down', 'portal-up')
+SAN_VERBS = {
+    'freeze': (),
+    'thaw': (),
+    'portal-down': (int,),
+    'portal-up': (int,),
+    'cut': (str,),
+    'join': (str,),
+}
 
 
 def san(options):
-    if options.verb not in SAN_VERBS or len(options.args) != options.verb.startswith('portal'):
-        raise LabError('verbs of san: freeze thaw portal-down NUMBER portal-up NUMBER')
+    kinds = SAN_VERBS.get(options.verb)
+    if kinds is None or len(options.args) != len(kinds):
+        raise LabError('verbs of san: freeze thaw portal-down NUMBER portal-up NUMBER cut NAME '
+                       'join NAME')
     getattr(blockiscsi.San(options.dir), options.verb.replace('-', '_'))(
-        *map(int, options.args))
+        *[kind(arg) for kind, arg in zip(kinds, options.args)])
 
 
 def pids(options):

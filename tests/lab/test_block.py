@@ -515,6 +515,24 @@ class Iscsi(Base):
         self.lvm(self.one, 'lvs', self.sd)
         self.lvm(self.two, 'lvs', self.sd)
 
+    def test_cut(self):
+        """One host without paths: an error there, the other reads, and ssh goes on."""
+        lab('san', LAB, 'cut', 'b2')
+        try:
+            self.begin(self.two, self.read)
+            self.one.run(['dd', 'if=/dev/mapper/' + self.wwid, 'of=/dev/null', 'bs=1M', 'count=4',
+                          'iflag=direct'])
+            self.assertEqual(lab('run', LAB, 'b2', 'hostname').strip(), 'b2')
+            status, said = self.ended(self.two)
+            self.assertEqual(list(self.paths(self.one, self.wwid).values()),
+                             ['active running'] * 2)
+        finally:
+            lab('san', LAB, 'join', 'b2')
+        self.assertEqual(status, 1)
+        self.assertIn('Input/output error', said)
+        self.both_paths()
+        self.two.run(['sh', '-c', self.read])
+
     def test_zz_restart(self):
         """A new guest logs in again."""
         ctl.ask(LAB, 'teardown', 'b2', 'blk-off', 'blk-off_Disk2')
