@@ -12,7 +12,7 @@
 #
 #   FUZZ_SECONDS   seconds for each fuzz target (60)
 #   ONLY           shell pattern of case names: run only these
-#   JOBS           cases side by side in e2e, block* and fuzz (4, 2 and 2): most
+#   JOBS           cases side by side in e2e, block* and fuzz (4, 3 and 2): most
 #                  of e2e wait more than they compute, guests compute
 
 set -u
@@ -125,7 +125,7 @@ block_cases ()
     esac
     [ "$of" = "$1" ] && case_add "$of/$stem" sh "$script"
   done
-  case_run "${JOBS:-2}"
+  case_run "${JOBS:-3}"
 }
 
 group_block ()
