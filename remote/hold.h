@@ -25,7 +25,8 @@ struct hold *hold_open (struct guard *g, const struct lv_want *want,
                         struct fault *f);
 /* Let it activate and open all of them. */
 int hold_activate (struct hold *h, struct fault *f);
-/* The descriptor of volume INDEX, for the caller to close; once. */
+/* The descriptor of volume INDEX, for the caller to close; once.  INDEX =
+   count: one of the domain's metadata. */
 int hold_take (struct hold *h, uint32_t index, struct fault *f);
 /* Let LVM be asked again. */
 int hold_list (struct hold *h, struct fault *f);

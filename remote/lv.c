@@ -232,7 +232,9 @@ lv_list (struct lv *l, struct fault *f)
   /* somebody gave the disk to a VM of this host */
   if (rc == 0 && l->want.mode == LV_WRITE && l->duty_count > 0
       && lvrelease_linked (l->want.sd, names[0], link, sizeof link))
-    rc = fault_set (f, FAULT_CORRUPT, 0, "volume %s/%s: vdsm uses it: %s",
+    rc = fault_set (f, FAULT_CORRUPT, 0,
+                    "volume %s/%s: vdsm began to use it (%s): somebody gave it "
+                    "to a VM of this host; restore again",
                     l->want.sd, names[0], link);
   return rc;
 }

@@ -23,6 +23,7 @@
 #include "job/frozen.h"
 #include "job/journal.h"
 #include "job/phase.h"
+#include "job/reap.h"
 #include "job/site.h"
 #include "job/undo.h"
 #include "repo/place.h"
@@ -415,6 +416,7 @@ adopt_run (const struct adopt_options *options, unsigned *count,
   a.site = site;
   a.prefix = xasprintf (TAG_PREFIX "%s:", options->repository_id);
   rc = work (&a, count, f);
+  reap_lost (site, NULL);
   objects_free (&a);
   return rc;
 }

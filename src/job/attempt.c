@@ -401,6 +401,8 @@ attempt_quiet (struct attempt *a, bool wait, struct fault *f)
 int
 attempt_undo (struct attempt *a, struct fault *f)
 {
+  int rc = 0;
+
   for (size_t i = 0; i < disk_count (a); i++) {
     struct new_disk *d = &a->disks[i];
 
@@ -408,9 +410,12 @@ attempt_undo (struct attempt *a, struct fault *f)
       continue;
     if (pin_undo (a->site, d->id, &d->pin, f) < 0
         || undo_disk (a->site, d->id, d->intention, f) < 0)
-      return -1;
-    d->intention = 0;
+      rc = -1;
+    else
+      d->intention = 0;
   }
+  if (rc < 0)
+    return -1;
   if (a->host_intention != 0
       && journal_settle (a->site->journal, a->host_intention, f) < 0)
     return -1;

@@ -292,8 +292,10 @@ backup_run (const struct backup_options *options,
   }
   if (rc == 0)
     rc = remove_unneeded (&run, f);
-  if (run.site != NULL)
-    tally->leftovers += reap_lost (run.site, NULL);
+  if (run.site != NULL) {
+    reap_lost (run.site, NULL);
+    tally->leftovers += reap_count_lost (run.site);
+  }
   for (size_t i = 0; i < run.count; i++)
     plan_reset (&run.plans[i]);
   free (run.plans);

@@ -359,6 +359,8 @@ clean_run (const struct clean_options *options, struct clean_tally *tally,
     return -1;
   c.site = site;
   rc = clean_all (&c, f);
+  reap_lost (site, NULL);
+  tally->stay += reap_count_lost (site);
   leftovers_free (c.list);
   return rc;
 }

@@ -68,20 +68,30 @@ is_proven (const struct site *site, const char *vm_id, const char *snapshot_id,
 }
 
 /* While the engine makes it, qemu may well write into the volume that will be
-   frozen.  One that stays locked for longer is being removed. */
+   frozen.  *THERE: it can be looked at. */
 static int
 wait_made (struct site *site, const char *vm_id, const char *snapshot_id,
            bool *there, struct fault *f)
 {
   CLEANUP (snapshot_free) struct snapshot *s = NULL;
   struct fault why = FAULT_INIT;
+  struct fault now = FAULT_INIT;
 
   *there = snapshot_wait (site->engine, vm_id, snapshot_id, "",
                           SNAPSHOT_CREATE_S, &s, &why)
            == 0;
-  return why.code == FAULT_CANCELLED || why.code == FAULT_NET
-             ? fault_copy (f, &why)
-             : 0;
+  if (*there)
+    return 0;
+  if (why.code == FAULT_CANCELLED || why.code == FAULT_NET)
+    return fault_copy (f, &why);
+  if (snapshot_get (site->engine, vm_id, snapshot_id, &s, &now) < 0)
+    return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
+  if (why.code == FAULT_BUSY)
+    return fault_copy (f, &why); /* still locked */
+  log_warn ("snapshot %s: nobody looks whether qemu still writes into its "
+            "volume: %s",
+            snapshot_id, why.text);
+  return 0;
 }
 
 /* The helper looks before it opens.  What else it says is not our question. */

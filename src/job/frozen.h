@@ -16,7 +16,8 @@ int frozen_is_lie (const struct site *site, const char *vm_id,
 
 /* Look on the host of VM_ID, once nothing of the engine's is under way there.
    0: there is no writer, or nobody could look, which is told; -1: there is one
-   (FAULT_BUSY with ETXTBSY and the next step), or the user wants to stop. */
+   (FAULT_BUSY with ETXTBSY and the next step), the engine still works on the
+   snapshot or does not answer, or the user wants to stop. */
 int frozen_check (struct site *site, const char *vm_id, const char *snapshot_id,
                   struct fault *f);
 

@@ -126,7 +126,7 @@ reap_hello (struct site_lane *lane, struct fault *f)
     if (!remote_alive (lane->remote))
       return fault_copy (f, &why);
     log_warn ("what killed helpers left active is not put back: %s", why.text);
-    lane->left = true;
+    lane->stray = true;
     return 0;
   }
   tell (lane->host->name, report, &sum);
@@ -135,7 +135,7 @@ reap_hello (struct site_lane *lane, struct fault *f)
               "%u are put back, %u are in use by vdsm now, %u are still active",
               lane->host->name, sum.off, sum.used, sum.left);
   if (sum.left > 0)
-    lane->left = true;
+    lane->stray = true;
   return 0;
 }
 
@@ -146,7 +146,7 @@ reap_lane_end (struct site *site, struct site_lane *lane, bool orderly)
 
   if (lane->intention == 0)
     return;
-  if (orderly && !lane->left) {
+  if (orderly && !lane->left && !lane->stray) {
     if (journal_settle (site->journal, lane->intention, &f) < 0)
       log_warn ("%s", f.text);
     return;
@@ -155,7 +155,8 @@ reap_lane_end (struct site *site, struct site_lane *lane, bool orderly)
   site->lost
       = xreallocarray (site->lost, site->lost_count + 1, sizeof *site->lost);
   site->lost[site->lost_count++]
-      = (struct site_lost){ lane->host, lane->intention };
+      = (struct site_lost){ lane->host, lane->intention,
+                            !orderly || lane->left };
 }
 
 /* --- looking ---------------------------------------------------------- */
@@ -178,7 +179,7 @@ look (struct site *site, const struct host *host, const char *run_id,
   if (undo_wait_run (site, host, run_id, f) < 0
       || site_lane_open (site, host, &lane, f) < 0)
     return -1;
-  left = lane.left;
+  left = lane.stray;
   if (site_lane_stop (site, &lane, f) < 0)
     return -1;
   return left ? fault_set (f, FAULT_BUSY, 0,
@@ -198,37 +199,66 @@ was_looked_at (const struct site *site, size_t index)
   return false;
 }
 
+/* Is anything of our own lost on HOST? */
+static bool
+is_own (const struct site *site, const struct host *host)
+{
+  for (size_t i = 0; i < site->lost_count; i++) {
+    if (site->lost[i].host == host && site->lost[i].own)
+      return true;
+  }
+  return false;
+}
+
+/* HOST is clean: none of its entries counts any more. */
+static void
+settle_lost (struct site *site, const struct host *host)
+{
+  struct fault f = FAULT_INIT;
+
+  for (size_t i = 0; i < site->lost_count; i++) {
+    if (site->lost[i].host != host)
+      continue;
+    site->lost[i].host = NULL;
+    if (journal_settle (site->journal, site->lost[i].intention, &f) < 0)
+      log_warn ("%s", f.text);
+  }
+}
+
 unsigned
 reap_lost (struct site *site, const struct host *only)
 {
-  unsigned hosts = 0;
+  unsigned own = 0;
 
   /* The user may have stopped the run: this is a part of its undoing. */
   cancel_shield ();
   for (size_t i = 0; i < site->lost_count; i++) {
     const struct host *host = site->lost[i].host;
     struct fault f = FAULT_INIT;
-    bool clean;
 
     if (host == NULL || (only != NULL && host != only)
         || was_looked_at (site, i))
       continue;
-    clean = look (site, host, site->run_id, &f) == 0;
-    if (!clean) {
-      hosts++;
-      log_warn ("host %s: logical volumes may be left active: %s; chainlift "
-                "leftovers --clean tries again",
-                host->name, f.text);
+    if (look (site, host, site->run_id, &f) == 0) {
+      settle_lost (site, host);
+      continue;
     }
-    for (size_t k = i; clean && k < site->lost_count; k++) {
-      if (site->lost[k].host != host)
-        continue;
-      site->lost[k].host = NULL;
-      if (journal_settle (site->journal, site->lost[k].intention, &f) < 0)
-        log_warn ("%s", f.text);
-    }
+    own += is_own (site, host) ? 1 : 0;
+    log_warn ("host %s: logical volumes may be left active: %s; chainlift "
+              "leftovers --clean tries again",
+              host->name, f.text);
   }
   cancel_unshield ();
+  return own;
+}
+
+unsigned
+reap_count_lost (const struct site *site)
+{
+  unsigned hosts = 0;
+
+  for (size_t i = 0; i < site->lost_count; i++)
+    hosts += site->lost[i].host != NULL && !was_looked_at (site, i) ? 1 : 0;
   return hosts;
 }
 

@@ -52,9 +52,11 @@ int reap_hello (struct site_lane *lane, struct fault *f);
 void reap_lane_end (struct site *site, struct site_lane *lane, bool orderly);
 
 /* After all lanes of this run on HOST (NULL: on all) have ended: look there, when
-   one did not end in order.  The number of hosts on which something may be left,
-   each is told; the next call looks there again. */
+   one did not end in order, or found what others left.  The number of hosts on
+   which something of this run may be left; each on which anything is is told. */
 unsigned reap_lost (struct site *site, const struct host *host);
+/* Hosts on which something was left when it was last looked at. */
+unsigned reap_count_lost (const struct site *site);
 /* The same for the host of E, an intention of an earlier run under whose lease
    the caller is; its like in JOURNAL are settled with it. */
 int reap_entry (struct site *site, const struct journal_list *journal,

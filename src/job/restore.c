@@ -57,7 +57,6 @@ struct restore {
   struct attempt_params params[ATTEMPTS_MAX];
   struct attempt *attempts[ATTEMPTS_MAX]; /* the last one counts */
   unsigned attempt_count;
-  unsigned lost; /* hosts where logical volumes may be left active */
   char vm_id[UUID_SIZE];
   unsigned vm_intention;
   bool finished; /* the VM has its name: it is not undone any more */
@@ -105,15 +104,13 @@ attempt_on (struct restore *r, const struct host *host, struct fault *f)
 static int
 put_back (struct restore *r, const struct host *host, struct fault *f)
 {
-  unsigned lost = reap_lost (r->site, host);
-
-  r->lost += lost;
-  return lost == 0 ? 0
-                   : fault_set (f, FAULT_BUSY, 0,
-                                "host %s may have the logical volumes of new "
-                                "disks active: they are left alone; chainlift "
-                                "leftovers --clean tries again",
-                                host->name);
+  if (reap_lost (r->site, host) == 0)
+    return 0;
+  return fault_set (f, FAULT_BUSY, 0,
+                    "host %s may have the logical volumes of new disks active: "
+                    "they are left alone; chainlift leftovers --clean tries "
+                    "again",
+                    host->name);
 }
 
 /* The disks of a host that was left are removed at once when its helper has
@@ -308,7 +305,7 @@ finish (struct restore *r, struct observer_tally *tally)
   observer_count (tally, &r->result);
   if (r->result.note != NULL)
     tally->leftovers++;
-  tally->leftovers += r->lost;
+  tally->leftovers += reap_count_lost (r->site);
   if (r->observer->result != NULL)
     r->observer->result (r->observer->opaque, &r->result);
 }

@@ -63,6 +63,7 @@ shot_take (struct shot *s, const char *const *disk_ids, size_t count,
       < 0) {
     /* It exists, but an event says that it is none. */
     s->hold = s->hold || f->code == FAULT_REMOTE;
+    s->late = f->code == FAULT_BUSY;
     return -1;
   }
   snapshot_free (s->snapshot);
@@ -123,6 +124,9 @@ judge (struct shot *s, const char *id, struct fault *f)
 
   if (s->hold || s->proven)
     return 0;
+  if (s->late)
+    return fault_set (f, FAULT_BUSY, 0,
+                      "snapshot %s: the engine still works on it", id);
   lie = frozen_is_lie (s->site, s->vm->id, s->site->tag, f);
   if (lie < 0)
     return -1;

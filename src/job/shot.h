@@ -22,6 +22,7 @@ struct shot {
   struct lease *lease;
   const struct vm *vm;
   bool proven;               /* no writer was seen, whatever disk it is of */
+  bool late;                 /* the engine still worked on it in the end */
   bool hold;                 /* the snapshot must stay: a writer was seen */
   struct snapshot *snapshot; /* NULL: not there yet */
   unsigned intention;        /* of the journal; 0: none */

@@ -44,6 +44,7 @@ struct site {
   struct site_lost {
     const struct host *host;
     unsigned intention;
+    bool own; /* not just strays of other helpers */
   } * lost; /* under lost_lock: of lanes that did not end in order, see reap.h */
   size_t lost_count;
 };
@@ -88,7 +89,8 @@ struct site_lane {
   struct remote *remote;
   const struct host *host;
   unsigned intention; /* of the journal: it activates logical volumes; 0: not */
-  bool left;          /* one is still active */
+  bool left;          /* one of its own is still active */
+  bool stray;         /* one of another, killed helper is */
 };
 int site_lane_open (struct site *site, const struct host *host,
                     struct site_lane *lane, struct fault *f);

@@ -575,8 +575,11 @@ reach_host (struct vmjob *j, struct fault *f)
 
   while (watch_host (j->site, j->host, &why) < 0
          || site_connect (j->site, j->host, &conn, &why) < 0) {
-    if (take_other (j, &moves, &why, f) < 0)
-      return -1;
+    if (take_other (j, &moves, &why, f) == 0)
+      continue;
+    if (f->code == FAULT_NET && vm_is_running (j->vm))
+      fault_append (f, "; the VM runs there: try again when the host is up");
+    return -1;
   }
   pool_put (j->site->pool, conn);
   return 0;

@@ -25,6 +25,8 @@
 
 #define PAUSE_POLLS 5 /* of engine.poll_ms between two looks ... */
 #define PAUSE_MAX_MS 10000
+/* In the inventory: this run has left it, the engine may say that it is up. */
+#define HOST_LEFT "left"
 
 struct watch {
   struct site *site;
@@ -194,17 +196,18 @@ watch_end (struct watch *w)
 }
 
 /* The states of now into the inventory, whose hosts others point to; FROM may
-   be one that is up and no good. */
+   be one that is up and no good.  FRESH: also of those that were left before. */
 static void
 refresh_hosts (struct site *site, const struct host_list *now,
-               const struct host *from)
+               const struct host *from, bool fresh)
 {
   for (size_t i = 0; i < site->hosts->count; i++) {
     struct host *h = &site->hosts->items[i];
+    bool left = h == from || (!fresh && strcmp (h->status, HOST_LEFT) == 0);
 
-    if (h == from)
-      snprintf (h->status, sizeof h->status, "left");
-    for (size_t k = 0; h != from && k < now->count; k++) {
+    if (left)
+      snprintf (h->status, sizeof h->status, HOST_LEFT);
+    for (size_t k = 0; !left && k < now->count; k++) {
       if (strcmp (h->id, now->items[k].id) == 0) {
         memcpy (h->status, now->items[k].status, sizeof h->status);
         h->is_spm = now->items[k].is_spm;
@@ -224,8 +227,12 @@ watch_other (struct site *site, const char *center_id, const char *prefer_id,
 
   if (host_list (site->engine, &now, f) < 0)
     return -1;
-  refresh_hosts (site, now, from);
+  refresh_hosts (site, now, from, false);
   found = plan_host (&input, center_id, prefer_id);
+  if (found == NULL) {
+    refresh_hosts (site, now, from, true);
+    found = plan_host (&input, center_id, prefer_id);
+  }
   if (found == NULL)
     return fault_set (f, FAULT_NET, 0,
                       "no other host of its data center is up");
