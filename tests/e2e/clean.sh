@@ -12,11 +12,6 @@ domain=$(ctl inventory | jq -r '.storagedomains[] | select(.name == "data_one")
   | .id')
 n=0
 
-no_helper ()
-{
-  residue >"$WORK/there"
-  ! grep -q 'process' "$WORK/there"
-}
 # The program is halted at PHASE and killed.
 killed ()
 {
@@ -25,7 +20,7 @@ killed ()
   wait "$HALTED" 2>/dev/null || true
   HALTED=
   ctl idle >/dev/null
-  wait_until 20 no_helper
+  wait_until 20 no_process
 }
 killed_restore ()
 {
@@ -167,8 +162,8 @@ halt write restore "$point" --as hung
 host=$(jq -rR 'select(startswith("+ ")) | split(" ") | select(.[2] == "host")
   | .[5]' "$LAB_REPO"/journal/* | head -n 1)
 [ -n "$host" ] || die 'the journal names no host'
-sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" sh -c \
-  'kill -STOP $(pgrep chainlift-remot)'
+sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" \
+  pkill -STOP chainlift-remot
 kill -KILL "$HALTED"
 wait "$HALTED" 2>/dev/null || true
 HALTED=
@@ -177,8 +172,8 @@ stays disk 'a helper on a host may still write to it'
 sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" link-down
 stays disk 'a host does not tell'
 sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" heal
-sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" sh -c \
-  'kill -CONT $(pgrep chainlift-remot)'
+sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" \
+  pkill -CONT chainlift-remot
 cleaned 'a helper that may write'
 
 # Without its journal nobody knows whether the run lives.

@@ -29,13 +29,13 @@ CHAINLIFT_STOP_AT=stream "$BUILD/src/chainlift" --config "$LAB_CONF" \
 pid=$!
 cleanup_fn "kill -KILL $pid 2>/dev/null"
 wait_until 60 grep -q "stopped at stream" "$WORK/run.out"
-on_host 'kill -STOP $(pgrep chainlift-remot)'
+on_host 'pkill -STOP chainlift-remot'
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null || true
 [ "$(helpers | sort -u)" = h1 ] || die "the helper is not listed"
 expect 1 cl leftovers
 says 'it ends by itself when its heartbeat stops'
-on_host 'kill -CONT $(pgrep chainlift-remot)'
+on_host 'pkill -CONT chainlift-remot'
 wait_until 40 gone
 expect 0 cl backup "$vm"
 prove image "$(latest "$vm")"

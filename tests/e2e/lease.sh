@@ -164,11 +164,11 @@ dies a
 on b backup "$vm"
 ends b 0
 prove image "$(latest "$vm")"
-wait_until 20 sh -c '! pgrep chainlift-remot'
+wait_until 20 no_process
 clean
 stands a stream backup "$vm"
 dies a
-wait_until 20 sh -c '! pgrep chainlift-remot'
+wait_until 20 no_process
 stands b clean leftovers --clean
 on a backup "$vm"
 ends a 12
@@ -181,7 +181,7 @@ echo 'ok: killed, cleaned'
 # Cleaning is killed while it has the lease.
 stands a stream backup "$vm"
 dies a
-wait_until 20 sh -c '! pgrep chainlift-remot'
+wait_until 20 no_process
 stands b clean leftovers --clean
 dies b
 on a leftovers --clean
@@ -198,7 +198,7 @@ nsenter -t "$init_b" -m mount --bind "$WORK/boot" \
   "$WORK/machine" /etc/machine-id
 stands b stream backup "$vm"
 dies b
-wait_until 20 sh -c '! pgrep chainlift-remot'
+wait_until 20 no_process
 on a backup "$vm"
 ends a 12
 busy elsewhere

@@ -29,6 +29,7 @@
 #   guests SCRIPT          as root in each guest of the lab, by its agent
 #   lvs_noted, lvs_same NAME, lvs_differ NAME   what is active in the guests
 #   no_helper              no process of ours is in a guest
+#   no_process             no process of ours is on a host of the lab
 #   die TEXT               fail
 #   cleanup_fn CMD...      run at the end, last first
 #
@@ -312,6 +313,12 @@ residue ()
   sh "$TOP/tests/lab/lab.sh" residue "$LAB" >"$WORK/residue" 2>"$WORK/why" \
     || [ -s "$WORK/residue" ] || die "residue: $(cat "$WORK/why")"
   cat "$WORK/residue"
+}
+
+no_process ()
+{
+  residue >"$WORK/there"
+  ! grep -q 'process' "$WORK/there"
 }
 
 # With CREW_CONF another configuration than the lab's.

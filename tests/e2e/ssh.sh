@@ -418,7 +418,8 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
   grep -q 'helper mock' "$WORK/silent" && break
   sleep 0.2
 done
-helper=$(pgrep -f '^/run/.chainlift.*/chainlift-remote' | tail -n 1)
+# Those of other tests are in the namespaces of their labs.
+helper=$(pgrep --ns $$ --nslist pid -f '^/run/.chainlift.*/chainlift-remote' | tail -n 1)
 expect 0 p probe
 says "leftover $helper S"
 kill $pid
