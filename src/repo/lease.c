@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -38,6 +39,8 @@
 #define LEASE_VALUE_MAX 256
 #define TOKEN_DIGITS 32
 #define TAKE_TRIES 10
+#define SAY_TRIES 100
+#define SAY_POLL_MS 20
 
 struct lease {
   const struct place *place;
@@ -138,6 +141,25 @@ read_text (int fd, const char *name, struct fault *f)
 
   if (fdio_pread_upto (fd, text, LEASE_TEXT_MAX, 0, name, f) < 0)
     return NULL;
+  return steal_ptr (&text);
+}
+
+/* As read_text, of a file that somebody has locked: he has the lock before his
+   words stand, so they are waited for. */
+static char *
+read_held (int fd, const char *name, struct fault *f)
+{
+  const struct timespec poll = { .tv_nsec = SAY_POLL_MS * 1000000L };
+  CLEANUP_FREE char *text = read_text (fd, name, f);
+  struct holder h;
+
+  for (int i = 0;
+       i < SAY_TRIES && text != NULL && holder_parse (name, text, &h, NULL) < 0;
+       i++) {
+    nanosleep (&poll, NULL);
+    free (text);
+    text = read_text (fd, name, f);
+  }
   return steal_ptr (&text);
 }
 
@@ -287,7 +309,7 @@ take_fd (const struct place *p, const char *name, const struct holder *we,
 
   if (locked < 0)
     return -1;
-  text = read_text (*fd, name, f);
+  text = locked == 0 ? read_held (*fd, name, f) : read_text (*fd, name, f);
   if (text == NULL)
     return -1;
   if (locked == 0)
@@ -335,7 +357,9 @@ lease_try (const struct place *p, const char *name, struct fault *f)
   if (fd < 0)
     return local.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &local);
   locked = seen_locked (p, name, f);
-  text = locked < 0 ? NULL : read_text (fd, name, f);
+  if (locked < 0)
+    return -1;
+  text = locked == 1 ? read_held (fd, name, f) : read_text (fd, name, f);
   if (text == NULL)
     return -1;
   if (locked == 1)

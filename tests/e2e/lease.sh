@@ -8,6 +8,7 @@
 lab_up --vms small
 quick
 vm=web01
+vm_id=$(ctl inventory | jq -r --arg n "$vm" '.vms[] | select(.name == $n) | .id')
 bridge=$(ip -o -4 addr show | awk -v at="${LAB_NETWORK%.0/24}.1/24" \
   '$4 == at { print $2 }')
 [ -n "$bridge" ] || die 'no bridge of the lab'
@@ -157,6 +158,25 @@ goes_on a
 ends a 0
 prove image "$(latest "$vm")"
 clean
+
+# Who has the lock and has not said yet who he is, is waited for.
+held=$LAB_REPO/leases/$vm_id
+stands a stream backup "$vm"
+cp "$held" "$WORK/text"
+goes_on a
+ends a 0
+/usr/bin/python3 "$TOP/tests/e2e/holder.py" "$held" "$WORK/text" \
+  >"$WORK/holder.out" &
+holder=$!
+cleanup_fn "kill -KILL $holder 2>/dev/null"
+wait_until 20 grep -q locked "$WORK/holder.out"
+on b backup "$vm"
+ends b 12
+busy control
+wait "$holder"
+rm "$held"
+clean
+echo 'ok: a holder that is late'
 
 # It is killed: the other goes on at once, or cleans.
 stands a stream backup "$vm"
