@@ -2,7 +2,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -47,41 +46,41 @@ frozen_is_lie (const struct site *site, const char *vm_id,
   return 0;
 }
 
-/* A point that is listed was made from it, by a run that has looked. */
+/* Was a point that is listed made from it, by a run that has looked?  1, 0,
+   -1. */
 static int
 is_proven (const struct site *site, const char *vm_id, const char *snapshot_id,
-           bool *proven, struct fault *f)
+           struct fault *f)
 {
   struct point_list points;
+  int proven = 0;
 
-  *proven = false;
   if (point_list (site->place, vm_id, &points, f) < 0)
     return -1;
   for (size_t i = 0; i < points.count; i++) {
     const struct manifest *m = points.points[i].manifest;
 
     if (m != NULL && strcmp (m->snapshot_id, snapshot_id) == 0)
-      *proven = true;
+      proven = 1;
   }
   point_list_reset (&points);
-  return 0;
+  return proven;
 }
 
 /* While the engine makes it, qemu may well write into the volume that will be
-   frozen.  *THERE: it can be looked at. */
+   frozen.  1: it can be looked at; 0: it can not; -1. */
 static int
 wait_made (struct site *site, const char *vm_id, const char *snapshot_id,
-           bool *there, struct fault *f)
+           struct fault *f)
 {
   CLEANUP (snapshot_free) struct snapshot *s = NULL;
   struct fault why = FAULT_INIT;
   struct fault now = FAULT_INIT;
 
-  *there = snapshot_wait (site->engine, vm_id, snapshot_id, "",
-                          SNAPSHOT_CREATE_S, &s, &why)
-           == 0;
-  if (*there)
-    return 0;
+  if (snapshot_wait (site->engine, vm_id, snapshot_id, "", SNAPSHOT_CREATE_S,
+                     &s, &why)
+      == 0)
+    return 1;
   if (why.code == FAULT_CANCELLED || why.code == FAULT_NET)
     return fault_copy (f, &why);
   if (snapshot_get (site->engine, vm_id, snapshot_id, &s, &now) < 0)
@@ -166,17 +165,13 @@ frozen_check (struct site *site, const char *vm_id, const char *snapshot_id,
 {
   CLEANUP (vm_free) struct vm *vm = NULL;
   struct fault why = FAULT_INIT;
-  bool proven;
-  bool there;
+  int rc = is_proven (site, vm_id, snapshot_id, f);
 
-  if (is_proven (site, vm_id, snapshot_id, &proven, f) < 0)
-    return -1;
-  if (proven)
-    return 0;
-  if (wait_made (site, vm_id, snapshot_id, &there, f) < 0)
-    return -1;
-  if (!there)
-    return 0;
+  if (rc != 0)
+    return rc < 0 ? -1 : 0;
+  rc = wait_made (site, vm_id, snapshot_id, f);
+  if (rc <= 0)
+    return rc;
   if (vm_get (site->engine, vm_id, &vm, &why) == 0
       && (!vm_is_running (vm) || look (site, vm, snapshot_id, &why) == 0))
     return 0;

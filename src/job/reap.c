@@ -188,9 +188,9 @@ look (struct site *site, const struct host *host, const char *run_id,
               : 0;
 }
 
-/* With an earlier entry of the same host. */
+/* Has the host of entry INDEX one before it? */
 static bool
-was_looked_at (const struct site *site, size_t index)
+has_earlier (const struct site *site, size_t index)
 {
   for (size_t i = 0; i < index; i++) {
     if (site->lost[i].host == site->lost[index].host)
@@ -236,8 +236,7 @@ reap_lost (struct site *site, const struct host *only)
     const struct host *host = site->lost[i].host;
     struct fault f = FAULT_INIT;
 
-    if (host == NULL || (only != NULL && host != only)
-        || was_looked_at (site, i))
+    if (host == NULL || (only != NULL && host != only) || has_earlier (site, i))
       continue;
     if (look (site, host, site->run_id, &f) == 0) {
       settle_lost (site, host);
@@ -258,7 +257,7 @@ reap_count_lost (const struct site *site)
   unsigned hosts = 0;
 
   for (size_t i = 0; i < site->lost_count; i++)
-    hosts += site->lost[i].host != NULL && !was_looked_at (site, i) ? 1 : 0;
+    hosts += site->lost[i].host != NULL && !has_earlier (site, i) ? 1 : 0;
   return hosts;
 }
 

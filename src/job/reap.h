@@ -55,12 +55,12 @@ void reap_lane_end (struct site *site, struct site_lane *lane, bool orderly);
    one did not end in order, or found what others left.  The number of hosts on
    which something of this run may be left; each on which anything is is told. */
 unsigned reap_lost (struct site *site, const struct host *host);
-/* Hosts on which something was left when it was last looked at. */
-unsigned reap_count_lost (const struct site *site);
-/* The same for the host of E, an intention of an earlier run under whose lease
+/* As reap_lost for the host of E, an intention of an earlier run under whose lease
    the caller is; its like in JOURNAL are settled with it. */
 int reap_entry (struct site *site, const struct journal_list *journal,
                 const struct journal_entry *e, struct fault *f);
+/* Hosts on which something was left when it was last looked at. */
+unsigned reap_count_lost (const struct site *site);
 /* The first open intention for HOST_ID of that run and VM; NULL: none. */
 const struct journal_entry *reap_find (const struct journal_list *journal,
                                        const char *run_id, const char *vm_id,

@@ -217,7 +217,8 @@ undo_disk (struct site *site, const char *disk_id, unsigned intention,
   if (disk_get (site->engine, disk_id, &d, NULL) == 0 && d->vm_id[0] != '\0')
     return fault_set (
         f, FAULT_BUSY, 0,
-        "remove disk %s: it is attached to VM %s: detach it there, then chainlift leftovers --clean",
+        "remove disk %s: it is attached to VM %s: detach it there, then "
+        "chainlift leftovers --clean",
         disk_id, d->vm_id);
   if (disk_delete (site->engine, disk_id, f) < 0)
     return fault_prefix (f, "remove disk %s", disk_id);
