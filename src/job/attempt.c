@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,7 +251,7 @@ push_disk (struct attempt *a, struct new_disk *d, struct push *push,
 static bool
 must_move (const struct push *push, const struct fault *f)
 {
-  if (f->code == FAULT_NET || (f->code == FAULT_REMOTE && f->err == ENODEV))
+  if (watch_is_of_host (f))
     return true;
   return push->host_failed
          && (f->code == FAULT_IO || f->code == FAULT_REMOTE

@@ -173,11 +173,11 @@ open_volume (struct work *w, struct fault *f)
   w->alias = xasprintf ("%s (its template)", w->t->disk->disk->disk.alias);
   enter (w, PHASE_BASE);
   if (lane->remote == NULL
-      && site_lane_open (w->t->site, w->t->host, lane, f) < 0)
+      && site_lane_open (w->t->site, *w->t->host, lane, f) < 0)
     return -1;
   if (reap_open_read (w->t->site, lane, w->t->vm->id, &w->open, &w->opened, f)
       < 0)
-    return site_explain (w->t->site, w->t->host, f);
+    return site_explain (w->t->site, *w->t->host, f);
   w->identity = template_store_identity (w->opened.identity, 0);
   return 0;
 }
@@ -303,7 +303,7 @@ read_volume (const struct work *w, struct draft *draft, struct fault *f)
   struct remote_map map = { .span_count = 0 };
   struct stream stream = {
     .site = t->site,
-    .host = t->host,
+    .host = *t->host,
     .domain = t->disk->domain,
     .vm_id = t->vm->id,
     .open = &w->open,
@@ -329,6 +329,7 @@ read_volume (const struct work *w, struct draft *draft, struct fault *f)
              == 0) {
     enter (w, PHASE_STREAM);
     rc = stream_run (&stream, f);
+    *t->host = stream.host;
   }
   remote_map_reset (&map);
   if (rc < 0 || check_again (w, f) < 0

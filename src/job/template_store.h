@@ -26,7 +26,7 @@ struct vm;
 /* All borrowed. */
 struct template_store {
   struct site *site;
-  const struct host *host;
+  const struct host **host; /* that of the lanes; another one after a move */
   const struct vm *vm;
   const struct plan_disk *disk;
   const struct layers *layers; /* of the disk; the last is the template's */

@@ -268,6 +268,26 @@ settle_choice (const struct vmjob *j, size_t index)
               disk->reason);
 }
 
+/* Go on from another host, if that can be better: the plan may be hours old.
+   A VM that runs is read on its own.  -1: with WHY. */
+static int
+take_other (struct vmjob *j, unsigned *moves, struct fault *why,
+            struct fault *f)
+{
+  struct fault none = FAULT_INIT;
+
+  if (vm_is_running (j->vm) || ++*moves > MOVES_MAX || !watch_is_of_host (why))
+    return fault_copy (f, why);
+  stream_leave (j->site, j->lanes, STREAM_LANES_MAX);
+  if (watch_elsewhere (j->site, j->vm->id, j->host, &j->host, &none) < 0) {
+    fault_append (why, "; %.200s", none.text);
+    return fault_copy (f, why);
+  }
+  log_warn ("%s; reading from host %s", why->text, j->host->name);
+  fault_reset (why);
+  return 0;
+}
+
 /* A full of a disk that is thin on a template goes over that one's base. */
 static int
 over_template (struct vmjob *j, size_t index, struct fault *f)
@@ -277,7 +297,7 @@ over_template (struct vmjob *j, size_t index, struct fault *f)
   struct choice *c = &j->choices[index];
   struct template_store store = {
     .site = j->site,
-    .host = j->host,
+    .host = &j->host,
     .vm = j->vm,
     .disk = disk,
     .layers = layers,
@@ -287,11 +307,15 @@ over_template (struct vmjob *j, size_t index, struct fault *f)
     .lanes = j->lanes,
   };
   char why[PLAN_REASON_MAX] = "";
+  struct fault fault = FAULT_INIT;
+  unsigned moves = 0;
 
   if (c->increment || !layers_on_template (layers))
     return 0;
-  if (template_store_get (&store, &j->bases[index], why, f) < 0)
-    return -1;
+  while (template_store_get (&store, &j->bases[index], why, &fault) < 0) {
+    if (take_other (j, &moves, &fault, f) < 0)
+      return -1;
+  }
   if (j->bases[index] != NULL) {
     layers_cut_template (layers);
     return 0;
@@ -301,28 +325,6 @@ over_template (struct vmjob *j, size_t index, struct fault *f)
   snprintf (c->reason + strlen (c->reason),
             sizeof c->reason - strlen (c->reason),
             ", without its template's base: %s", why);
-  return 0;
-}
-
-/* Go on from another host, if that can be better: the plan may be hours old.
-   A VM that runs is read on its own.  -1: with WHY. */
-static int
-take_other (struct vmjob *j, unsigned *moves, struct fault *why,
-            struct fault *f)
-{
-  struct fault none = FAULT_INIT;
-
-  if (vm_is_running (j->vm) || ++*moves > MOVES_MAX
-      || (why->code != FAULT_NET
-          && (why->code != FAULT_REMOTE || why->err != ENODEV)))
-    return fault_copy (f, why);
-  drop_lanes (j);
-  if (watch_elsewhere (j->site, j->vm->id, j->host, &j->host, &none) < 0) {
-    fault_append (why, "; %.200s", none.text);
-    return fault_copy (f, why);
-  }
-  log_warn ("%s; reading from host %s", why->text, j->host->name);
-  fault_reset (why);
   return 0;
 }
 
@@ -625,7 +627,8 @@ release (struct vmjob *j)
   /* Logical volumes go before the snapshot that they are of. */
   if (j->lanes[0].intention != 0)
     stream_leave (j->site, j->lanes, STREAM_LANES_MAX);
-  drop_lanes (j);
+  else
+    drop_lanes (j);
   if (j->shot.vm != NULL
       && shot_release (&j->shot, j->published, j->note, &f) < 0) {
     if (j->note[0] != '\0')

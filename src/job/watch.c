@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -39,6 +40,12 @@ struct watch {
   bool end;         /* under lock */
   struct fault why; /* under lock: to be left, when it has a code */
 };
+
+bool
+watch_is_of_host (const struct fault *f)
+{
+  return f->code == FAULT_NET || (f->code == FAULT_REMOTE && f->err == ENODEV);
+}
 
 int
 watch_host (struct site *site, const struct host *host, struct fault *f)

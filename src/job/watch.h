@@ -39,6 +39,9 @@ void watch_end (struct watch *w);
    watch_fn.  NULL: 0. */
 int watch_check (struct watch *w, struct fault *f);
 
+/* Is F a fault of the host or its way to the storage, so that another host may do
+   better? */
+bool watch_is_of_host (const struct fault *f);
 /* Is HOST up?  -1 with FAULT_NET; what the engine does not answer is no
    reason. */
 int watch_host (struct site *site, const struct host *host, struct fault *f);

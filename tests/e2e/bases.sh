@@ -63,6 +63,23 @@ for at in t0 map stream t1; do
   echo "ok: helper killed at $at"
 done
 
+# The host is lost before its template is opened, and while that is read: a VM
+# that is stopped is read from another one.
+settings 'ssh: { heartbeat = 5; stall_timeout = 5; connect_timeout = 2; };'
+for at in base map; do
+  halt "$at" backup thin-raw
+  on h2 kill
+  go_on 0
+  says 'host h2'
+  says 'reading from host h1'
+  on h2 start
+  right thin-raw "its host was lost at $at"
+  rm -rf "${LAB_REPO:?}/vms"/* "${LAB_REPO:?}/bases"/*
+  clean
+  echo "ok: host lost at $at"
+done
+settings 'snapshot: { keep = true; };'
+
 # Right after it came to its place: whole, and used by the next run.
 CHAINLIFT_STOP_AT=base:3 "$BUILD/src/chainlift" --config "$LAB_CONF" \
   backup thin01 >"$WORK/run.out" 2>&1 </dev/null &
