@@ -71,15 +71,23 @@ class Base(unittest.TestCase):
         return ctl.ask(LAB, 'inventory')
 
     @classmethod
-    def api(cls, method, path, body=None, refused=None):
-        done = subprocess.run(['python3', API, method, path] + ([body] if body else []),
+    def call(cls, method, path, body):
+        return subprocess.run(['python3', API, method, path] + ([body] if body else []),
                               capture_output=True, text=True, timeout=90,
                               env=dict(os.environ, **cls.env))
+
+    @staticmethod
+    def answer(done):
+        assert done.returncode == 0, done.stderr
+        return xml.fromstring(done.stdout)
+
+    @classmethod
+    def api(cls, method, path, body=None, refused=None):
+        done = cls.call(method, path, body)
         if refused:
             assert done.returncode and refused in done.stderr, done.stdout + done.stderr
             return None
-        assert done.returncode == 0, done.stderr
-        return xml.fromstring(done.stdout)
+        return cls.answer(done)
 
     def disk(self, vm, number=1):
         return next(d for d in self.rows()['disks'] if d['alias'] == '%s_Disk%d' % (vm, number))
@@ -348,10 +356,15 @@ class Block(Base):
 
     def transfer(self, row):
         host = next(h['id'] for h in self.rows()['hosts'] if h['name'] == 'b2')
-        path = '/imagetransfers/' + self.api('POST', '/imagetransfers', (
-            '<image_transfer><disk id="%s"/><direction>upload</direction><host id="%s"/>'
-            '<inactivity_timeout>0</inactivity_timeout></image_transfer>') % (row['id'], host)
-        ).get('id')
+        body = ('<image_transfer><disk id="%s"/><direction>upload</direction><host id="%s"/>'
+                '<inactivity_timeout>0</inactivity_timeout></image_transfer>') % (row['id'], host)
+
+        def begin():
+            """What has made the disk may keep its lock a moment longer than the status tells."""
+            done = self.call('POST', '/imagetransfers', body)
+            return 'are locked' not in done.stderr and self.answer(done).get('id')
+
+        path = '/imagetransfers/' + until(begin, 'a transfer')
         until(lambda: self.api('GET', path).findtext('phase') == 'transferring', 'transferring')
         return path
 
