@@ -10,9 +10,7 @@ settings 'snapshot: { keep = true; };'
 expect 0 cl backup "$vm"
 point=$(latest "$vm")
 halt attach:2 restore "$point" --as lost
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 ctl idle >/dev/null
 snapshot=$(ctl snapshots "$vm" | jq -r '.[-1].id')
 lost=$(ctl snapshots "$vm" | jq -r '.[-1].description' | cut -d: -f2)

@@ -3,7 +3,7 @@
 # between, or a process that nobody knows has one open: what stays active is told,
 # remembered, and put back later; and how it opens them.
 . "$(dirname "$0")/lib.sh"
-. "$(dirname "$0")/guest/alone.sh"
+. "$(dirname "$0")/parts/alone.sh"
 
 # hook NAME: the standard input stands before each command of LVM there.
 hook ()
@@ -141,7 +141,7 @@ pull b1 scan >"$OUT" 2>&1 </dev/null &
 pid=$!
 until_true "$WORK/b1" test -e /run/lvm/slow
 worker=$(sed -n 's/^welcome.* pid \([0-9]*\) .*/\1/p' "$OUT")
-"$WORK/b1" "kill -KILL \$(cut -d' ' -f4 /proc/$worker/stat) $worker"
+kill_both "$worker"
 wait "$pid" || true
 pid=
 until_true no_helper b1

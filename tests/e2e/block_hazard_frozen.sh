@@ -2,7 +2,7 @@
 # A host freezes while it writes a restore onto a logical volume, and is thawed
 # when the engine has given the extents to another disk, or would not.
 . "$(dirname "$0")/lib.sh"
-. "$(dirname "$0")/guest/hang.sh"
+. "$(dirname "$0")/parts/hang.sh"
 
 # --- not held: the administrator removes the disk ---------------------------
 
@@ -32,7 +32,7 @@ echo "ok: not held, thawed when its extents were another disk's; gave up in $too
 # --- held: nobody can ---------------------------------------------------------
 
 frozen auto
-killed
+kill_halted
 if api DELETE "/disks/$disk" >"$WORK/delete" 2>&1; then
   die "the engine removed a disk that is held"
 fi

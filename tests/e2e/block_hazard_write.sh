@@ -3,7 +3,7 @@
 # or its power, or when its writes hang in the kernel: no disk is removed while
 # somebody may still write to it.
 . "$(dirname "$0")/lib.sh"
-. "$(dirname "$0")/guest/hang.sh"
+. "$(dirname "$0")/parts/hang.sh"
 
 # --- errors -----------------------------------------------------------------
 
@@ -49,7 +49,7 @@ echo 'ok: in use by a process that vdsm does not know of'
 # --- power loss -----------------------------------------------------------------
 
 frozen none
-killed
+kill_halted
 stays --clean
 # The engine has seen it: the host gets its domains back.
 status_is ()

@@ -5,7 +5,7 @@
 # reads or writes.  What it reads is compared with qemu-img in the guest;
 # after each case the volumes that are active are those that were before.
 . "$(dirname "$0")/lib.sh"
-. "$(dirname "$0")/guest/alone.sh"
+. "$(dirname "$0")/parts/alone.sh"
 truncate -s 20M "$WORK/image"
 head -c 3000000 /dev/urandom | dd of="$WORK/image" conv=notrunc status=none
 head -c 200192 /dev/urandom >>"$WORK/image" # 20 MiB, 3 blocks, 3584 bytes
@@ -162,7 +162,7 @@ unchanged "SIGKILL of the worker"
 
 held pull b1 pause
 worker=$(sed -n 's/^welcome.* pid \([0-9]*\) .*/\1/p' "$OUT")
-"$WORK/b1" "kill -KILL \$(cut -d' ' -f4 /proc/$worker/stat) $worker"
+kill_both "$worker"
 wait "$pid" || true
 exec 7>&-
 until_true no_helper b1
@@ -270,6 +270,9 @@ unchanged "a volume that was removed while it was written"
 
 # --- a domain of version 4 -----------------------------------------------
 
+SD4=$(cat /proc/sys/kernel/random/uuid)
+LUN2=35000c50015ea7102
+DIR4=/rhev/data-center/mnt/blockSD/$SD4
 in_guest b1 <<END
 exec 2>/root/setup.log
 d='sh /root/domain.sh'

@@ -9,6 +9,17 @@ san ()
   sh "$TOP/tests/lab/lab.sh" san "$LAB" "$@"
 }
 
+# The host b2 loses all paths, and the run that has stopped goes on to its end,
+# whose exit status is in $status.
+cut_off ()
+{
+  san cut b2
+  kill -CONT "$HALTED"
+  status=0
+  wait "$HALTED" || status=$?
+  HALTED=
+}
+
 begin_lab
 back_up full blk-cow blk-raw blk-off blk-thin
 # One of the two paths is lost: multipath goes on by the other.
@@ -30,11 +41,7 @@ ssh: { heartbeat = 30; stall_timeout = 120; };'
 HALT_S=300
 ctl vm-stop blk-cow
 halt stream backup --full blk-cow
-san cut b2
-kill -CONT "$HALTED"
-status=0
-wait "$HALTED" || status=$?
-HALTED=
+cut_off
 says 'Input/output error'
 says 'going on from host b1'
 went=$(grep 'going on' "$OUT")
@@ -60,11 +67,7 @@ ssh: { heartbeat = 30; stall_timeout = 120; };'
 point=$(latest blk-cow)
 halt write:2 restore "$point" --as cut --cluster blockcluster \
   --storage block_one
-san cut b2
-kill -CONT "$HALTED"
-status=0
-wait "$HALTED" || status=$?
-HALTED=
+cut_off
 says 'starting over on host b1, with new disks'
 went=$(grep 'starting over' "$OUT")
 san join b2

@@ -7,7 +7,7 @@
 # that exactly the logical volumes are active that were before, and nothing of
 # ours is anywhere.  Then a backup of each VM is right.  ALL=1: every row.
 . "$(dirname "$0")/lib.sh"
-. "$(dirname "$0")/guest/kill.sh"
+. "$(dirname "$0")/parts/kill.sh"
 
 HALT_S=300
 lab_up --hosts 0 --guests 2 --block small --vms none

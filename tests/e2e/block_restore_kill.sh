@@ -5,7 +5,7 @@
 # LVM itself says on both hosts that exactly the logical volumes are active
 # that were before.  ALL=1: every row.
 . "$(dirname "$0")/lib.sh"
-. "$(dirname "$0")/guest/kill.sh"
+. "$(dirname "$0")/parts/kill.sh"
 
 HALT_S=300
 lab_up --vms tiny --guests 2 --block small

@@ -16,9 +16,7 @@ n=0
 killed ()
 {
   halt "$@"
-  kill -KILL "$HALTED"
-  wait "$HALTED" 2>/dev/null || true
-  HALTED=
+  kill_halted
   ctl idle >/dev/null
   wait_until 20 no_process
 }
@@ -164,9 +162,7 @@ host=$(jq -rR 'select(startswith("+ ")) | split(" ") | select(.[2] == "host")
 [ -n "$host" ] || die 'the journal names no host'
 sh "$TOP/tests/lab/lab.sh" run "$LAB" "$host" \
   pkill -STOP chainlift-remot
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 stays disk 'a helper on a host may still write to it'
 [ -n "$(mine disk)" ] || die 'the disk went'
 sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" link-down

@@ -216,9 +216,7 @@ cp "$WORK/manifest" "$dir/manifest"
 
 # What a killed run left: the names of things, on a terminal too.
 halt stream backup web01
-kill -KILL "$HALTED"
-wait "$HALTED" || true
-HALTED=
+kill_halted
 expect 1 cl leftovers
 cp "$OUT" "$WORK/left"
 grep -Eq '^snapshot  web01  [0-9a-f]{8}  ours  .*the next backup of this VM' \

@@ -79,9 +79,7 @@ halt stream backup web01
 [ "$(ours web01 | wc -l)" = 2 ] || die 'not two snapshots'
 go_on 0
 halt release backup web01
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 [ "$(ours web01 | wc -l)" = 2 ] || die 'not two snapshots after the crash'
 prove image "$(latest web01)"
 expect 1 cl leftovers

@@ -196,9 +196,7 @@ left_alone ()
 }
 ctl false-success 1 170 >/dev/null
 halt snapshot:3 backup "$vm"
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 left_alone 'left on purpose'
 ctl remove-snapshot "$vm" "$left"
 ctl vm-start "$vm"
@@ -207,9 +205,7 @@ echo 'ok: false success of a run that was killed'
 
 ctl false-success 1 none >/dev/null
 halt snapshot:3 backup "$vm"
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 left_alone 'is left in place'
 ctl vm-start "$vm"
 next_run "$vm"

@@ -162,9 +162,7 @@ echo 'ok: detaching fails'
 # leftovers --clean without a backup.
 guarded
 halt t0 backup db01
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 expect 1 cl --json leftovers --clean --dry-run
 jq -r 'select(.kind == "attachment") | .id' "$OUT" >"$WORK/told"
 [ "$(wc -l <"$WORK/told")" = 3 ] || die 'not three attachments are told'
@@ -189,9 +187,7 @@ ctl baseline >/dev/null
 next_run "$vm"
 # The entry of a run that was killed is not about what came there since.
 halt guard:2 backup "$vm"
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 user=$(ctl add-snapshot "$vm" 'of a user')
 api POST "/vms/$keeper/diskattachments" "<disk_attachment><disk id=\"$disk\">\
 <snapshot id=\"$user\"/></disk><interface>virtio</interface><bootable>false\

@@ -56,19 +56,13 @@ listed ()
     | .kind + " " + .id' "$OUT" | sort
 }
 
-no_helper ()
-{
-  residue >"$WORK/there"
-  ! grep -q 'process' "$WORK/there"
-}
-
 after_death ()
 {
   engine_extra >"$WORK/extra"
   listed >"$WORK/listed"
   cmp "$WORK/extra" "$WORK/listed" \
     || die "$1: leftovers does not list what is left"
-  wait_until 20 no_helper
+  wait_until 20 no_process
   for point in $(cl --json points "$vm" \
     | jq -r 'select(.type == "point") | .point'); do
     grep -qxF "$point" "$WORK/proven" 2>/dev/null && continue

@@ -7,9 +7,7 @@ lab_up --vms pair
 quick
 # The fourth stop: the second VM, before its intention.
 halt snapshot:4 backup db01 web01
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 [ -n "$(ls "$LAB_REPO/journal")" ] || die 'no journal is left'
 # One of a run that lives stays.
 halt stream backup db01

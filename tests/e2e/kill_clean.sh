@@ -8,18 +8,11 @@ quick
 vm=web01
 n=0
 
-no_helper ()
-{
-  residue >"$WORK/there"
-  ! grep -q 'process' "$WORK/there"
-}
 dead ()
 {
-  kill -KILL "$HALTED"
-  wait "$HALTED" 2>/dev/null || true
-  HALTED=
+  kill_halted
   ctl idle >/dev/null
-  wait_until 20 no_helper
+  wait_until 20 no_process
 }
 # $1: PHASE COMMAND
 leave ()

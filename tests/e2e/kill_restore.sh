@@ -13,12 +13,6 @@ point=$(latest "$vm")
 clean
 n=0
 
-no_helper ()
-{
-  residue >"$WORK/there"
-  ! grep -q 'process' "$WORK/there"
-}
-
 check_listed ()
 {
   ctl idle >/dev/null
@@ -30,7 +24,7 @@ check_listed ()
     | sort >"$WORK/listed"
   cmp "$WORK/extra" "$WORK/listed" \
     || die "$1: leftovers does not list what is left"
-  wait_until 20 no_helper
+  wait_until 20 no_process
 }
 
 

@@ -17,6 +17,7 @@
 #   halt PHASE[:N] ARG...  the program with ARG in the background, stopped there
 #                          (within HALT_S seconds, 60)
 #   go_on STATUS           let that one run on; its exit status must be STATUS
+#   kill_halted            SIGKILL for it
 #   row NAME STATUS TEXT... -- CMD...   one fault of a table: exit status, what
 #                          is told, and that nothing of ours is left
 #   intact NAME            no point came or went since `noted`, and clean
@@ -251,6 +252,13 @@ ended ()
   wait "$HALTED" || got=$?
   HALTED=
   [ "$got" -eq "$1" ] || die "exit $got, not $1"
+}
+
+kill_halted ()
+{
+  kill -KILL "$HALTED"
+  wait "$HALTED" 2>/dev/null || true
+  HALTED=
 }
 
 go_on ()

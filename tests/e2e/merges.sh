@@ -46,9 +46,7 @@ echo 'ok: one at a time'
 
 both
 wait_until 60 waits
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 over 'the other one was killed'
 expect 0 cl backup web01
 prove image "$(latest web01)"

@@ -92,9 +92,7 @@ refused "rejected" 13 'rejected the image'
 for at in ${STOPS:-create:2 hold:2 hold:3 write verify hold:4 hold:5 vm}; do
   n=$((n + 1))
   halt "$at" restore "$point" --as "copy-$n"
-  kill -KILL "$HALTED"
-  wait "$HALTED" 2>/dev/null || true
-  HALTED=
+  kill_halted
   ctl idle >/dev/null
   had=$(transfers)
   ctl extra | sed -n 's/^+ disk \([^ ]*\).*/\1/p' | sort >"$WORK/extra"

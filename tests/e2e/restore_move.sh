@@ -109,9 +109,7 @@ on "$first" kill
 kill -CONT "$HALTED"
 wait_until 60 grep -q 'starting over' "$OUT"
 wait_until 60 sh -c "[ \$(grep -c 'finding the new' '$OUT') -eq 2 ]"
-kill -KILL "$HALTED"
-wait "$HALTED" 2>/dev/null || true
-HALTED=
+kill_halted
 expect 1 cl leftovers --clean
 [ "$(marked)" -eq 1 ] || die 'killed on the second way: not one disk is left'
 on "$first" start

@@ -3,7 +3,6 @@
 # for a domain on one LUN that domain.sh makes.
 drive=$BUILD/tests/e2e/helper_drive
 SD=$(cat /proc/sys/kernel/random/uuid)
-SD4=$(cat /proc/sys/kernel/random/uuid)
 IMG=aaaaaaaa-0000-4000-8000-000000000001
 IMG2=aaaaaaaa-0000-4000-8000-000000000002
 BASE=b0000000-0000-4000-8000-000000000000
@@ -13,10 +12,8 @@ COW=c1000000-0000-4000-8000-000000000001
 OTHER=d0000000-0000-4000-8000-000000000000
 BLANK=00000000-0000-0000-0000-000000000000
 LUN=35000c50015ea7101
-LUN2=35000c50015ea7102
 CAP=134217728
 DIR=/rhev/data-center/mnt/blockSD/$SD
-DIR4=/rhev/data-center/mnt/blockSD/$SD4
 ON="lun=$LUN,version=5"
 TOP_LAYER=$IMG,$TOPV,$BASE,cow,$CAP
 BASE_LAYER=$IMG,$BASE,-,raw,$CAP
@@ -122,6 +119,11 @@ helpers ()
 no_helper ()
 {
   [ "$(helpers "$1")" = 0 ]
+}
+# Guard and worker of guest b1, the worker by its pid.
+kill_both ()
+{
+  "$WORK/b1" "kill -KILL \$(cut -d' ' -f4 /proc/$1/stat) $1"
 }
 # What vdsm does when it prepares an image, and gives it up.
 prepare ()

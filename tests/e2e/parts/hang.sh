@@ -77,12 +77,6 @@ stays ()
   says "$disk"
   [ "$(made)" = "$disk" ] || die "the disk was removed under a helper"
 }
-killed ()
-{
-  kill -KILL "$HALTED"
-  wait "$HALTED" 2>/dev/null || true
-  HALTED=
-}
 # The restore gives up in bounded time, and leaves the disk alone.
 gave_up ()
 {
