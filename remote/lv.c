@@ -426,6 +426,7 @@ inspect (struct lv *l, uint32_t i, const char **word, struct fault *f)
 {
   const struct lvtext_lv *lv = &l->set[i].lv;
   char link[256] = "";
+  enum lvstate_claim claim;
   bool mine = false;
   struct dm d;
   bool linked;
@@ -446,17 +447,21 @@ inspect (struct lv *l, uint32_t i, const char **word, struct fault *f)
     *word = "refresh";
   if (linked)
     return add_duty (l, lv, false, f);
-  /* active by another of our helpers, or what vdsm gave up and could not
-     deactivate because of that one: the last one does */
-  if (lvstate_claims (lv->lv_uuid, &l->record, &mine))
-    return add_duty (l, lv, mine, f);
+  claim = lvstate_claims (lv->lv_uuid, &l->record, &mine);
   /* nobody keeps its table up to date, which may map extents that are another
      volume's by now */
-  if (l->want.mode == LV_READ)
+  if (claim != LVSTATE_LIVING && l->want.mode == LV_READ)
     *word = "refresh";
-  return 0;
+  /* active by another of our helpers, or what vdsm gave up and could not
+     deactivate because of that one: the last one does */
+  if (claim != LVSTATE_NOBODY)
+    return add_duty (l, lv, mine, f);
+  /* vdsm is about to link it */
+  return lvm_changes (l->want.sd, lv->name) != 0 ? add_duty (l, lv, false, f)
+                                                 : 0;
 }
 
+/* Tried again while the SPM writes the group's metadata. */
 static int
 change (struct lv *l, bool read_only, const char *word,
         const char *const *names, struct fault *f)
@@ -465,10 +470,19 @@ change (struct lv *l, bool read_only, const char *word,
   const char *const refresh[] = { "--refresh", NULL };
   struct lvm_result result = { .out = NULL };
   char reason[200];
-  int rc;
+  int rc = 0;
 
-  rc = lvm_run (&l->lvm, l->want.sd, &l->group, read_only, "lvchange",
-                strcmp (word, "y") == 0 ? on : refresh, names, &result, f);
+  for (int i = 0; rc == 0 && i < LIST_TRIES; i++) {
+    if (i > 0)
+      poll (NULL, 0, LIST_PAUSE_MS << i);
+    lvm_result_reset (&result);
+    rc = lvm_run (&l->lvm, l->want.sd, &l->group, read_only, "lvchange",
+                  strcmp (word, "y") == 0 ? on : refresh, names, &result, f);
+    if (result.status == 0
+        || lvtext_classify (result.errors) == LVTEXT_NOT_FOUND
+        || lvtext_classify (result.errors) == LVTEXT_FLAGS)
+      break;
+  }
   if (rc == 0 && result.status != 0) {
     lvtext_reason (result.errors, reason, sizeof reason);
     rc = fault_set (f,

@@ -308,10 +308,14 @@ lvm_probe (struct lvm *l, struct fault *f)
 }
 
 /* Is the command line of process PID, words that end in NUL, an lvchange of
-   NAME?  TEXT has room for it. */
+   NAME, or, when that ends with a slash, one that activates a volume of it?
+   TEXT has room for it. */
 static bool
 is_change (int proc, const char *pid, const char *name, char *text)
 {
+  size_t length = strlen (name);
+  bool any = name[length - 1] == '/';
+  const char *before = "";
   char path[NAME_MAX + 16];
   CLEANUP_CLOSE int fd = -1;
   bool command = false;
@@ -326,8 +330,13 @@ is_change (int proc, const char *pid, const char *name, char *text)
     return false;
   text[size] = '\0';
   for (ssize_t i = 0; i < size; i += (ssize_t)strlen (text + i) + 1) {
-    command = command || strcmp (text + i, "lvchange") == 0;
-    named = named || strcmp (text + i, name) == 0;
+    const char *word = text + i;
+
+    command = command || strcmp (word, "lvchange") == 0;
+    named = named || strncmp (word, name, any ? length : length + 1) == 0;
+    if (any && strcmp (before, "--available") == 0 && strcmp (word, "n") == 0)
+      return false;
+    before = word;
   }
   return command && named;
 }
@@ -341,7 +350,7 @@ lvm_changes (const char *sd, const char *volume)
   DIR *dir = opendir ("/proc");
   pid_t found = 0;
 
-  snprintf (name, sizeof name, "%s/%s", sd, volume);
+  snprintf (name, sizeof name, "%s/%s", sd, volume != NULL ? volume : "");
   while (dir != NULL && found == 0 && (entry = readdir (dir)) != NULL) {
     if (isdigit ((unsigned char)entry->d_name[0])
         && is_change (dirfd (dir), entry->d_name, name, text))

@@ -41,7 +41,7 @@ int lvm_run (struct lvm *l, const char *sd, const struct group_spec *g,
              const char *const *names, struct lvm_result *out, struct fault *f);
 void lvm_result_reset (struct lvm_result *r);
 /* A process of this host that is about to change the activation of VOLUME of
-   SD, whoever began it; 0: none. */
+   SD, or, with NULL, to activate any volume of it, whoever began it; 0: none. */
 pid_t lvm_changes (const char *sd, const char *volume);
 
 #endif /* LVM_H */

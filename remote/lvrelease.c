@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vdsm takes no lock that we could take too.  So the order is: look whether it
-   uses the volume, deactivate, look again; if it began in between, activate for
-   it.  The kernel refuses to remove what is open, which covers everybody who is
-   further than that.
+/* vdsm takes no lock that we could take too.  It looks which volumes of an image
+   are active, refreshes those, activates the others, and links them.  So the
+   order is: look whether it uses the volume or a command of LVM is at it,
+   deactivate, look again until no such command has run for a while; if it began
+   in between, activate for it.  The kernel refuses to remove what is open, which
+   covers everybody who is further than that.
 
    Several helpers may have one volume open (a disk is read over several
    channels).  Each claims it in its record; the last one to close it
    deactivates it, the others find it open and claimed and hand it over. */
 #include <config.h>
 
+#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,14 +25,20 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/fdio.h"
 #include "base/xmem.h"
 #include "remote/dm.h"
+#include "remote/guard.h"
 #include "remote/lvrelease.h"
 
 #define RUN_DIR "/run/vdsm/storage"
 #define TRIES 10
 #define PAUSE_MS 1000
 #define DOUBT_MS 2000
+#define QUIET_MS 500 /* without an activation in the group, after ours */
+#define QUIET_MAX_MS 20000
+#define LOOK_MS 100
+#define GIVE_TRIES 4
 #define LINK_SIZE 256
 #define REASON_SIZE 200
 
@@ -40,6 +50,7 @@ struct release {
   size_t count;
   struct lvstate_file *file;
   struct buf *report;
+  pid_t orphan;             /* a worker whose guard is dead; 0: none */
   char reason[REASON_SIZE]; /* of the last failure */
 };
 
@@ -94,17 +105,27 @@ status (const struct lvstate_volume *v, struct dm *d, struct fault *f)
   return dm_status (id, d, f) == 0;
 }
 
-/* Is V somebody else's to deactivate? */
+/* Is V, whose device is D, open in another helper of ours? */
+static bool
+is_shared (const struct release *r, const struct lvstate_volume *v,
+           const struct dm *d)
+{
+  return d->open_count > 0
+         && lvstate_claims (v->lv_uuid, r->file, NULL) != LVSTATE_NOBODY;
+}
+
+/* Is V somebody else's to deactivate?  One that vdsm uses and that is not
+   active we have taken from it. */
 static bool
 is_theirs (const struct release *r, const struct lvstate_volume *v)
 {
   char link[LINK_SIZE];
+  bool linked = lvrelease_linked (r->sd, v->name, link, sizeof link);
   struct dm d;
 
-  if (!status (v, &d, NULL))
+  if (!status (v, &d, NULL) || (d.open_count > 0 && r->orphan != 0))
     return false;
-  return !d.active || lvrelease_linked (r->sd, v->name, link, sizeof link)
-         || (d.open_count > 0 && lvstate_claims (v->lv_uuid, r->file, NULL));
+  return d.active ? linked || is_shared (r, v, &d) : !linked;
 }
 
 /* Volumes that vdsm had in use when we opened them are ours to deactivate only
@@ -133,42 +154,6 @@ inherit (struct release *r)
   }
 }
 
-/* What is to be done with V now?  True: deactivate it.  Else it is settled, or
-   busy and comes again. */
-static bool
-ripe (struct release *r, struct lvstate_volume *v)
-{
-  struct fault f = FAULT_INIT;
-  char link[LINK_SIZE];
-  struct dm d;
-
-  if (!status (v, &d, &f)) {
-    snprintf (r->reason, sizeof r->reason, "%.150s", f.text);
-    return false;
-  }
-  if (!d.active) {
-    /* one that we left alone, or that outlived its helper */
-    pid_t pid = lvm_changes (r->sd, v->name);
-
-    if (pid == 0)
-      settle (r, v, "gone", "");
-    else
-      snprintf (r->reason, sizeof r->reason,
-                "lvchange (process %d) has not ended yet", (int)pid);
-  }
-  else if (lvrelease_linked (r->sd, v->name, link, sizeof link))
-    settle (r, v, "used", link);
-  else if (d.open_count > 0 && lvstate_claims (v->lv_uuid, r->file, NULL))
-    settle (r, v, "used", "another helper reads it");
-  else if (d.open_count > 0 || d.suspended)
-    snprintf (r->reason, sizeof r->reason, "%s",
-              d.suspended ? "its device is suspended"
-                          : "a process that vdsm does not know of has it open");
-  else
-    return true;
-  return false;
-}
-
 static int
 change (struct release *r, const char *available, const char *const *names,
         struct lvm_result *out, struct fault *f)
@@ -182,36 +167,108 @@ change (struct release *r, const char *available, const char *const *names,
                   f);
 }
 
-/* vdsm began to use V while we deactivated it. */
+/* vdsm uses V, which we have deactivated. */
 static void
 give_back (struct release *r, struct lvstate_volume *v, const char *link)
 {
   const char *const names[] = { v->name, NULL };
-  struct lvm_result result = { .out = NULL };
+  struct lvm_result result = { .status = -1 };
   struct fault f = FAULT_INIT;
+  int rc = 0;
 
-  if (change (r, "y", names, &result, &f) < 0 || result.status != 0)
-    settle (r, v, "left", "vdsm wants it, and it could not be activated again");
-  else
+  for (int i = 0; rc == 0 && result.status != 0 && i < GIVE_TRIES; i++) {
+    if (i > 0)
+      poll (NULL, 0, LOOK_MS << i);
+    lvm_result_reset (&result);
+    rc = change (r, "y", names, &result, &f);
+  }
+  if (rc == 0 && result.status == 0)
     settle (r, v, "used", link);
+  else
+    snprintf (r->reason, sizeof r->reason,
+              "vdsm wants it, and it could not be activated again");
   lvm_result_reset (&result);
 }
 
-/* After a deactivation that printed ERRORS. */
+/* What is to be done with V now?  True: deactivate it.  Else it is settled, or
+   busy and comes again. */
+static bool
+ripe (struct release *r, struct lvstate_volume *v)
+{
+  struct fault f = FAULT_INIT;
+  char link[LINK_SIZE];
+  bool linked = lvrelease_linked (r->sd, v->name, link, sizeof link);
+  pid_t pid;
+  struct dm d;
+
+  if (!status (v, &d, &f)) {
+    snprintf (r->reason, sizeof r->reason, "%.150s", f.text);
+    return false;
+  }
+  pid = linked && d.active ? 0 : lvm_changes (r->sd, v->name);
+  if (pid != 0)
+    /* one that we left alone, that outlived its helper, or vdsm's */
+    snprintf (r->reason, sizeof r->reason,
+              "lvchange (process %d) has not ended yet", (int)pid);
+  else if (!d.active && linked)
+    give_back (r, v, link);
+  else if (!d.active)
+    settle (r, v, "gone", "");
+  else if (d.open_count > 0 && r->orphan != 0)
+    snprintf (r->reason, sizeof r->reason,
+              "the worker of a killed helper (process %d) may have it open",
+              (int)r->orphan);
+  else if (linked)
+    settle (r, v, "used", link);
+  else if (is_shared (r, v, &d))
+    settle (r, v, "used", "another helper reads it");
+  else if (d.open_count > 0 || d.suspended)
+    snprintf (r->reason, sizeof r->reason, "%s",
+              d.suspended ? "its device is suspended"
+                          : "a process that vdsm does not know of has it open");
+  else
+    return true;
+  return false;
+}
+
+/* Did vdsm begin to use one of the N of LIST while we deactivated them, or does
+   it now?  Those that are inactive then are put back. */
+static void
+watch_off (struct release *r, struct lvstate_volume *const *list, size_t n)
+{
+  uint64_t begin = guard_now_ms ();
+  uint64_t quiet = begin;
+  uint64_t now = begin;
+  char link[LINK_SIZE];
+  struct dm d;
+
+  while (now - quiet < QUIET_MS && now - begin < QUIET_MAX_MS) {
+    for (size_t i = 0; i < n; i++) {
+      if (!list[i]->done && status (list[i], &d, NULL) && !d.active
+          && lvrelease_linked (r->sd, list[i]->name, link, sizeof link))
+        give_back (r, list[i], link);
+    }
+    poll (NULL, 0, LOOK_MS);
+    now = guard_now_ms ();
+    if (lvm_changes (r->sd, NULL) != 0)
+      quiet = now;
+  }
+  for (size_t i = 0; i < n; i++) {
+    if (!list[i]->done && status (list[i], &d, NULL) && !d.active)
+      settle (r, list[i], "off", "");
+  }
+}
+
+/* After a deactivation that printed ERRORS: of what is active yet. */
 static void
 look_after (struct release *r, struct lvstate_volume *v, const char *errors)
 {
-  char link[LINK_SIZE];
   char id[DM_ID_SIZE];
   struct dm d;
 
-  if (!status (v, &d, NULL))
+  if (!status (v, &d, NULL) || !d.active)
     return;
-  if (!d.active && lvrelease_linked (r->sd, v->name, link, sizeof link))
-    give_back (r, v, link);
-  else if (!d.active)
-    settle (r, v, "off", "");
-  else if (d.open_count == 0 && lvtext_lost (errors, r->sd, v->name)) {
+  if (d.open_count == 0 && lvtext_lost (errors, r->sd, v->name)) {
     dm_id (v->vg_uuid, v->lv_uuid, id);
     if (dm_remove (id, NULL) == 0)
       settle (r, v, "gone",
@@ -241,8 +298,11 @@ deactivate (struct release *r, struct fault *f)
     return -1;
   if (result.status != 0)
     lvtext_reason (result.errors, r->reason, sizeof r->reason);
-  for (size_t i = 0; i < n; i++)
-    look_after (r, list[i], result.errors);
+  watch_off (r, list, n);
+  for (size_t i = 0; i < n; i++) {
+    if (!list[i]->done)
+      look_after (r, list[i], result.errors);
+  }
   lvm_result_reset (&result);
   return 0;
 }
@@ -257,28 +317,75 @@ all_done (const struct release *r)
   return true;
 }
 
+/* A worker without its guard has been killed, and lives as long as the storage
+   keeps it waiting.  Its process, 0: there is none. */
+static pid_t
+orphan_worker (void)
+{
+  DIR *dir = opendir ("/proc");
+  struct dirent *entry;
+  pid_t found = 0;
+
+  while (dir != NULL && found == 0 && (entry = readdir (dir)) != NULL) {
+    char path[NAME_MAX + 8];
+    char text[128] = "";
+    CLEANUP_CLOSE int fd = -1;
+    const char *end;
+    struct stat st;
+
+    snprintf (path, sizeof path, "%s/stat", entry->d_name);
+    if (!isdigit ((unsigned char)entry->d_name[0])
+        || fstatat (dirfd (dir), entry->d_name, &st, 0) < 0
+        || st.st_uid != GUARD_VDSM_ID)
+      continue;
+    fd = openat (dirfd (dir), path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0
+        || fdio_pread_upto (fd, text, sizeof text - 1, 0, path, NULL) < 0)
+      continue;
+    end = strrchr (text, ')');
+    /* the state and the parent */
+    if (strstr (text, "(chainlift-remot)") != NULL && end != NULL
+        && strlen (end) > 4 && atoi (end + 4) == 1)
+      found = (pid_t)atoi (text);
+  }
+  if (dir != NULL)
+    closedir (dir);
+  return found;
+}
+
+static bool
+release_all (struct release *r, bool reaping)
+{
+  struct fault f = FAULT_INIT;
+
+  r->orphan = reaping ? orphan_worker () : 0;
+  inherit (r);
+  for (int i = 0; i < TRIES && !all_done (r); i++) {
+    if (i > 0) {
+      poll (NULL, 0, PAUSE_MS);
+      r->orphan = reaping ? orphan_worker () : 0;
+    }
+    if (deactivate (r, &f) < 0) {
+      snprintf (r->reason, sizeof r->reason, "%.190s", f.text);
+      break;
+    }
+  }
+  for (size_t i = 0; i < r->count; i++) {
+    if (!r->volumes[i].done)
+      tell (r, &r->volumes[i], "left",
+            r->reason[0] != '\0' ? r->reason : "no reason");
+  }
+  return all_done (r);
+}
+
 bool
 lvrelease (struct lvm *l, const char *sd, const struct group_spec *g,
            struct lvstate_volume *v, size_t count, struct lvstate_file *file,
            struct buf *report)
 {
-  struct release r = { l, sd, g, v, count, file, report, "" };
-  struct fault f = FAULT_INIT;
+  struct release r = { l, sd, g, v, count, file, report, .orphan = 0 };
 
-  inherit (&r);
-  for (int i = 0; i < TRIES && !all_done (&r); i++) {
-    if (i > 0)
-      poll (NULL, 0, PAUSE_MS);
-    if (deactivate (&r, &f) < 0) {
-      snprintf (r.reason, sizeof r.reason, "%.190s", f.text);
-      break;
-    }
-  }
-  for (size_t i = 0; i < count; i++) {
-    if (!v[i].done)
-      tell (&r, &v[i], "left", r.reason[0] != '\0' ? r.reason : "no reason");
-  }
-  return all_done (&r);
+  return release_all (&r, false);
 }
 
 void
@@ -290,7 +397,10 @@ lvrelease_reap (struct lvm *l, struct buf *report)
   bool done;
 
   while (lvstate_next (left, &s, &file)) {
-    done = lvrelease (l, s.sd, &s.group, s.volumes, s.count, &file, report);
+    struct release r
+        = { l, s.sd, &s.group, s.volumes, s.count, &file, report, .orphan = 0 };
+
+    done = release_all (&r, true);
     left += done ? 0 : 1;
     lvstate_close (&file, done);
     lvstate_reset (&s);

@@ -22,6 +22,7 @@
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define PREFIX "lv."
+#define COMM "chainlift-remot" /* as the kernel cuts it */
 #define HEAD "chainlift-lv 1"
 #define TRIES 8
 #define NAME_DIGITS 8
@@ -381,26 +382,47 @@ claims (int dir, const char *name, const char *boot, const char *lv_uuid,
   return found;
 }
 
-bool
+/* The name of a record has the process of its helper. */
+static bool
+lives (const char *name)
+{
+  char path[64];
+  char comm[32] = "";
+  CLEANUP_CLOSE int fd = -1;
+
+  snprintf (path, sizeof path, "/proc/%d/comm", atoi (name + strlen (PREFIX)));
+  fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || fdio_pread_upto (fd, comm, sizeof comm - 1, 0, path, NULL) < 0)
+    return false;
+  return strncmp (comm, COMM, strlen (COMM)) == 0;
+}
+
+enum lvstate_claim
 lvstate_claims (const char *lv_uuid, const struct lvstate_file *but, bool *mine)
 {
+  enum lvstate_claim claim = LVSTATE_NOBODY;
   char boot[UUID_SIZE];
   struct dirent *entry;
   bool by_it = false;
-  bool found = false;
   int fd;
   DIR *dir = list (&fd);
 
   read_boot (boot);
   while (dir != NULL && (entry = readdir (dir)) != NULL) {
-    if (strncmp (entry->d_name, PREFIX, strlen (PREFIX)) == 0
-        && (but == NULL || strcmp (entry->d_name, but->name) != 0)
-        && claims (fd, entry->d_name, boot, lv_uuid, &by_it))
-      found = true;
+    const char *name = entry->d_name;
+
+    if (strncmp (name, PREFIX, strlen (PREFIX)) != 0
+        || (but != NULL && strcmp (name, but->name) == 0)
+        || !claims (fd, name, boot, lv_uuid, &by_it))
+      continue;
+    if (lives (name))
+      claim = LVSTATE_LIVING;
+    else if (claim == LVSTATE_NOBODY)
+      claim = LVSTATE_DEAD;
   }
   if (dir != NULL)
     closedir (dir);
   if (mine != NULL)
     *mine = by_it;
-  return found;
+  return claim;
 }

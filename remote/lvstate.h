@@ -73,10 +73,15 @@ bool lvstate_orphans (void);
    what is no record, are removed on the way. */
 bool lvstate_next (unsigned skip, struct lvstate *out,
                    struct lvstate_file *file);
-/* Does a record but BUT (may be NULL), of a living helper or a dead one, name
-   the volume LV_UUID as one that is still to be looked after?  MINE (may be
-   NULL): one of them as activated by its helper. */
-bool lvstate_claims (const char *lv_uuid, const struct lvstate_file *but,
-                     bool *mine);
+/* Who looks after a volume? */
+enum lvstate_claim {
+  LVSTATE_NOBODY,
+  LVSTATE_DEAD,  /* helpers that are gone, whose duty is to be done yet */
+  LVSTATE_LIVING /* a helper that runs */
+};
+/* What records but BUT (may be NULL) say of the volume LV_UUID.  MINE (may be
+   NULL): one of them names it as activated by its helper. */
+enum lvstate_claim lvstate_claims (const char *lv_uuid,
+                                   const struct lvstate_file *but, bool *mine);
 
 #endif /* LVSTATE_H */

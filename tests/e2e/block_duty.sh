@@ -73,12 +73,38 @@ held pull b2 pause
 [ "$(table b1)" = "$(table b2)" ] || die "an old table is read"
 let_go 0
 lvm_in b2 lvchange -qq -an "$SD/$TOPV"
-in_guest b1 <<END
+same_as_before ()
+{
+  in_guest b1 <<END
 $l lvchange -qq -an $SD/$TOPV
 $l lvremove -qq -f --autobackup n $SD/$OTHER
 $l vgcfgrestore -qq -y -f /root/vg.before $SD
 END
+}
+same_as_before
 unchanged "a table that maps extents of another disk"
+
+# The same of a volume that a killed helper has left active, which cannot be put
+# back because somebody has it open.
+"$WORK/b1" "$l lvextend -qq --autobackup n -L +128m $SD/$TOPV"
+held pull b2 pause
+holder b2 2
+held_killed b2
+until_true no_helper b2
+in_guest b1 <<END
+$l lvreduce -qq --autobackup n --force -L -128m $SD/$TOPV
+$l lvcreate -qq --autobackup n -Z n -L 128m --wipesignatures n -n $OTHER $SD
+$l lvextend -qq --autobackup n -L +128m $SD/$TOPV
+$l lvchange -qq -ay $SD/$TOPV
+END
+[ "$(table b1)" != "$(table b2)" ] || die "it has the same extents as before"
+held pull b2 pause
+[ "$(table b1)" = "$(table b2)" ] || die "an old table of a dead helper's is read"
+no_holder b2
+let_go 0
+reaps b2 gone
+same_as_before
+unchanged "the same of a volume that a killed helper left"
 
 # --- in use by others --------------------------------------------------------
 
@@ -117,13 +143,84 @@ case "\$*" in
     ;;
 esac
 END
-expect 0 pull b1 scan
+both_active ()
+{
+  [ "$(lvm_in b1 lvs --noheadings -o lv_active "$SD/$TOPV" "$SD/$BASE" \
+    | grep -c active)" -eq 2 ] || die "what vdsm wants is not active: $1"
+}
+wanted ()
+{
+  expect 0 pull b1 scan
+  says "used $SD/$TOPV: $RUN/$TOPV"
+  no_hook b1
+  both_active "$1"
+  teardown b1
+  unchanged "vdsm begins to use it $1"
+}
+wanted 'while it is deactivated'
+
+# Or it had seen that it was active, and activates the leaf before it links.
+hook b1 <<END
+case "\$*" in
+  lvchange*"--available n"*)
+    sh -c 'sleep 3; mkdir -p $RUN; for v in $TOPV $BASE; do
+      ln -sfn /dev/$SD/\$v $RUN/\$v; done' \
+      lvm lvchange --available y $SD/$COW >/dev/null 2>&1 </dev/null &
+    ;;
+esac
+END
+wanted 'after it was deactivated'
+
+# A command of LVM is at it: it is left alone until that has ended.
+held pull b1 pause
+in_guest b1 <<END
+nohup sh -c 'sleep 4; mkdir -p $RUN; for v in $TOPV $BASE; do
+  ln -sfn /dev/$SD/\$v $RUN/\$v; done' \
+  lvm lvchange --refresh $SD/$TOPV $SD/$BASE >/dev/null 2>&1 </dev/null &
+END
+let_go 0
 says "used $SD/$TOPV: $RUN/$TOPV"
-no_hook b1
-[ "$(lvm_in b1 lvs --noheadings -o lv_active "$SD/$TOPV" "$SD/$BASE" \
-  | grep -c active)" -eq 2 ] || die "what vdsm wants is not active"
+both_active 'while it is refreshed'
 teardown b1
-unchanged "vdsm begins to use it while it is deactivated"
+unchanged "vdsm begins to use it before it is deactivated"
+
+# What is linked but inactive is so because of a helper that was killed.
+held pull b1 pause
+held_killed b1
+until_true no_helper b1
+lvm_in b1 lvchange -qq -an "$SD/$TOPV" "$SD/$BASE"
+"$WORK/b1" "mkdir -p $RUN; for v in $TOPV $BASE; do
+  ln -sfn /dev/$SD/\$v $RUN/\$v; done"
+reaps b1 used
+both_active 'and is inactive'
+teardown b1
+unchanged "vdsm wants what a killed helper's lvchange deactivated"
+
+# The worker of a killed helper waits for the storage with a volume open that vdsm
+# uses: that will not be able to deactivate it.
+waits ()
+{
+  "$WORK/$1" 'cat /proc/[0-9]*/task/[0-9]*/stat 2>/dev/null || true' \
+    >"$WORK/threads"
+  grep -q '(chainlift-remot) D' "$WORK/threads"
+}
+prepare b1
+held pull b1 pause
+"$WORK/b1" dmsetup suspend --noflush --nolockfs "/dev/$SD/$TOPV"
+exec 7>&-
+until_true waits b1
+kill_both b1
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null || true
+pid=
+reaps b1 left
+says 'worker of a killed helper'
+has_record b1 || die "the record of what a dying worker has open is gone"
+"$WORK/b1" dmsetup resume "/dev/$SD/$TOPV"
+until_true no_helper b1
+teardown b1
+expect 0 "$drive" "$WORK/helper.b1" reap
+unchanged "a worker outlives its guard"
 
 # --- slow --------------------------------------------------------------------
 
@@ -140,8 +237,7 @@ END
 pull b1 scan >"$OUT" 2>&1 </dev/null &
 pid=$!
 until_true "$WORK/b1" test -e /run/lvm/slow
-worker=$(sed -n 's/^welcome.* pid \([0-9]*\) .*/\1/p' "$OUT")
-kill_both "$worker"
+kill_both b1
 wait "$pid" || true
 pid=
 until_true no_helper b1

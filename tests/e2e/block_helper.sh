@@ -161,8 +161,7 @@ until_true no_helper b1
 unchanged "SIGKILL of the worker"
 
 held pull b1 pause
-worker=$(sed -n 's/^welcome.* pid \([0-9]*\) .*/\1/p' "$OUT")
-kill_both "$worker"
+kill_both b1
 wait "$pid" || true
 exec 7>&-
 until_true no_helper b1

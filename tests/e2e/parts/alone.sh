@@ -120,10 +120,19 @@ no_helper ()
 {
   [ "$(helpers "$1")" = 0 ]
 }
-# Guard and worker of guest b1, the worker by its pid.
+# Guard and worker of guest $1, whose helper has said in $OUT which the worker is.
 kill_both ()
 {
-  "$WORK/b1" "kill -KILL \$(cut -d' ' -f4 /proc/$1/stat) $1"
+  worker=$(sed -n 's/^welcome.* pid \([0-9]*\) .*/\1/p' "$OUT")
+  "$WORK/$1" "kill -KILL \$(cut -d' ' -f4 /proc/$worker/stat) $worker"
+}
+# The same of what `held` has begun, which then ends.
+held_killed ()
+{
+  kill_both "$1"
+  exec 7>&-
+  wait "$pid" || true
+  pid=
 }
 # What vdsm does when it prepares an image, and gives it up.
 prepare ()
