@@ -417,6 +417,7 @@ adopt_run (const struct adopt_options *options, unsigned *count,
   a.prefix = xasprintf (TAG_PREFIX "%s:", options->repository_id);
   rc = work (&a, count, f);
   reap_lost (site, NULL);
+  *count += reap_count_lost (site);
   objects_free (&a);
   return rc;
 }

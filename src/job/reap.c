@@ -295,8 +295,8 @@ reap_entry (struct site *site, const struct journal_list *journal,
               "logical volumes are active there",
               e->object_id);
   else if (look (site, host, e->run_id, f) < 0) {
-    /* of one host, not of the engine */
-    if (f->code == FAULT_NET)
+    /* of one host: others may be well */
+    if (f->code != FAULT_CANCELLED && f->code != FAULT_INTERNAL)
       f->code = FAULT_REMOTE;
     return fault_prefix (f, "host %s", host->name);
   }

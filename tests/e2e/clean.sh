@@ -206,6 +206,15 @@ sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" link-down
 stays volumes "host $host"
 sh "$TOP/tests/lab/lab.sh" host "$LAB" "$host" heal
 cleaned 'a host with logical volumes'
+
+# One host that does not let us in is no reason to leave the rest.
+killed config backup "$vm"
+volumes
+inside "$host" mv /root/.ssh/authorized_keys /root/.ssh/away
+stays volumes "host $host"
+[ "$(state_of snapshot)" = 'removed ' ] || die 'a snapshot stays because of a host'
+inside "$host" mv /root/.ssh/away /root/.ssh/authorized_keys
+cleaned 'a host that refuses the key'
 volumes
 expect 0 cl backup "$vm"
 [ -z "$(ls "$LAB_REPO/journal")" ] || die 'the backup did not look there'
