@@ -12,9 +12,12 @@
 #include "base/cancel.h"
 #include "base/fault.h"
 
+#define OWN_POLL_MS 200
+
 /* Set by signal handlers and by threads; lock-free. */
 static atomic_bool wanted;
 static __thread unsigned shields;
+static __thread const atomic_bool *own; /* of this thread alone */
 static int pipe_fds[2] = { -1, -1 };
 
 void
@@ -54,10 +57,16 @@ cancel_setup (struct fault *f)
   return 0;
 }
 
+void
+cancel_on (const atomic_bool *flag)
+{
+  own = flag;
+}
+
 bool
 cancel_wanted (void)
 {
-  return wanted && shields == 0;
+  return (wanted && shields == 0) || (own != NULL && *own);
 }
 
 void
@@ -98,7 +107,7 @@ cancel_sleep_ms (unsigned ms, struct fault *f)
   end.tv_sec += ms / 1000;
   end.tv_nsec += (long)(ms % 1000) * 1000000;
   while (left > 0 && !cancel_wanted ()) {
-    poll (&p, 1, (int)left);
+    poll (&p, 1, own != NULL && left > OWN_POLL_MS ? OWN_POLL_MS : (int)left);
     clock_gettime (CLOCK_MONOTONIC, &now);
     left = (end.tv_sec - now.tv_sec) * 1000
            + (end.tv_nsec - now.tv_nsec) / 1000000;

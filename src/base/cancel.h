@@ -4,6 +4,7 @@
 #ifndef CANCEL_H
 #define CANCEL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct fault;
@@ -20,6 +21,9 @@ int cancel_fd (void);
    what was begun must be undone.  Shields nest. */
 void cancel_shield (void);
 void cancel_unshield (void);
+/* This thread is also to stop when FLAG becomes true; borrowed, NULL ends it.
+   No shield covers it. */
+void cancel_on (const atomic_bool *flag);
 /* As if a signal had come (a failed sibling job, tests). */
 void cancel_request (void);
 /* Sleep MS milliseconds; 0, or -1 with FAULT_CANCELLED as soon as a stop is

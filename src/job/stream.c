@@ -2,6 +2,7 @@
 #include <config.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,9 +49,10 @@ struct shared {
   uint64_t next;
   uint32_t last_id;
   uint64_t reported_ms;
-  bool stop;  /* a lane has failed */
-  bool leave; /* the host, as the watch said */
-  bool io;    /* the host could not read its storage */
+  atomic_bool hurry; /* wait no longer for the host; not guarded */
+  bool stop;         /* a lane has failed */
+  bool leave;        /* the host, as the watch said */
+  bool io;           /* the host could not read its storage */
   bool io_moved;
   unsigned working; /* lanes that may still read */
   struct fault fault;
@@ -395,6 +397,7 @@ worker_main (void *opaque)
   bool good;
 
   log_context (sh->stream->progress->vm_name);
+  cancel_on (&sh->hurry);
   good = lane_run (w);
   leave_ranges (w);
   {
@@ -403,6 +406,7 @@ worker_main (void *opaque)
   }
   if (good)
     rest (w);
+  cancel_on (NULL);
   return NULL;
 }
 
@@ -432,11 +436,12 @@ lanes_wanted (const struct stream *s)
 
 /* watch_fn */
 static void
-on_watch (const struct fault *why, void *opaque)
+on_watch (const struct fault *why, bool late, void *opaque)
 {
   struct shared *sh = opaque;
   SCOPED_LOCK (&sh->lock);
 
+  sh->hurry = late;
   fault_copy (&sh->fault, why);
   sh->leave = sh->fault.code == FAULT_NET;
   sh->stop = true;
@@ -495,10 +500,11 @@ must_leave (struct shared *sh, const struct fault *why)
          && state.code == FAULT_NET;
 }
 
-/* Open the layers on another host.  -1: with the fault for which this one is
-   left, when that is not the host's, or with why none is better. */
+/* Open the layers on another host, and count it in MOVES.  -1: with the fault for
+   which this one is left, when that is not the host's, or with why none is
+   better. */
 static int
-move (struct shared *sh, struct fault *f)
+move (struct shared *sh, unsigned *moves, struct fault *f)
 {
   struct stream *s = sh->stream;
   struct worker w = { .shared = sh, .lane = &s->lanes[0] };
@@ -507,35 +513,45 @@ move (struct shared *sh, struct fault *f)
 
   if (!must_leave (sh, &why))
     return fault_copy (f, &why);
-  stream_leave (s->site, s->lanes, s->lane_count);
-  if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, &none) < 0) {
-    fault_append (&why, "; %.200s", none.text);
+  do {
+    stream_leave (s->site, s->lanes, s->lane_count);
+    if (*moves >= MOVES_MAX)
+      return fault_copy (f, &why);
+    ++*moves;
+    if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, &none) < 0) {
+      fault_append (&why, "; %.200s", none.text);
+      return fault_copy (f, &why);
+    }
+    log_warn ("disk %s: %s; going on from host %s", s->progress->alias,
+              why.text, s->host->name);
+    fault_reset (&why);
+  } while (lane_prepare (&w, &why) < 0 && watch_is_of_host (&why));
+  if (why.code != FAULT_NONE)
     return fault_copy (f, &why);
-  }
-  log_warn ("disk %s: %s; going on from host %s", s->progress->alias, why.text,
-            s->host->name);
   fault_reset (&sh->fault);
+  sh->hurry = false;
   sh->stop = false;
   sh->leave = false;
   sh->io = false;
-  return lane_prepare (&w, f);
+  return 0;
 }
 
 int
 stream_run (struct stream *s, struct fault *f)
 {
   CLEANUP_FREE struct shared *sh = xcalloc (1, sizeof *sh);
+  unsigned moves = 0;
   int rc = 0;
 
   sh->stream = s;
   pthread_mutex_init (&sh->lock, NULL);
   s->progress->phase = phase_name (PHASE_STREAM);
   s->progress->bytes_total = s->map->data_bytes;
-  for (unsigned moves = 0; rc == 0; moves++) {
+  while (rc == 0) {
     run_lanes (sh);
     if (sh->fault.code == FAULT_NONE || (sh->leave && is_done (sh)))
       break;
-    rc = moves < MOVES_MAX ? move (sh, f) : fault_copy (f, &sh->fault);
+    rc = move (sh, &moves, f);
   }
   pthread_mutex_destroy (&sh->lock);
   if (rc < 0)

@@ -25,6 +25,7 @@
 #include "job/site.h"
 #include "job/stream.h"
 #include "job/template_store.h"
+#include "job/watch.h"
 #include "repo/draft.h"
 #include "repo/lease.h"
 #include "repo/manifest.h"
@@ -210,15 +211,22 @@ find (const struct work *w, struct point **base,
   return 1;
 }
 
+/* For another run, since when, and the last look at the host; stamp_mono_ms. */
+struct waiting {
+  uint64_t begin;
+  uint64_t looked;
+};
+
 /* The lease of the base: 1; 0: another run stores it meanwhile, or (WHY is
    filled) cannot be waited for. */
 static int
-take_lease (const struct work *w, uint64_t since, struct lease **lease,
+take_lease (const struct work *w, struct waiting *wait, struct lease **lease,
             char why[static PLAN_REASON_MAX], struct fault *f)
 {
   const struct site *site = w->t->site;
   CLEANUP_FREE char *text = NULL;
   struct fault now = FAULT_INIT;
+  uint64_t now_ms = stamp_mono_ms ();
   bool locked = false;
 
   if (lease_take (site->place, w->layer->volume, site->run_id, lease, &now)
@@ -229,11 +237,17 @@ take_lease (const struct work *w, uint64_t since, struct lease **lease,
   if (lease_holder (site->place, w->layer->volume, &text, &locked, f) < 0)
     return -1;
   /* Given back between the two looks: no text, and nobody has it. */
-  if ((text != NULL && !locked) || stamp_mono_ms () - since > WAIT_MAX_MS) {
+  if ((text != NULL && !locked) || now_ms - wait->begin > WAIT_MAX_MS) {
     snprintf (why, PLAN_REASON_MAX, "%.200s", now.text);
     return 0;
   }
   log_debug ("disk %s: another run stores the base of its template", w->alias);
+  /* Its volume is open meanwhile. */
+  if (now_ms - wait->looked > watch_pause_ms (site)) {
+    wait->looked = now_ms;
+    if (watch_look (w->t->site, *w->t->host, w->t->disk->domain, f) < 0)
+      return -1;
+  }
   for (unsigned i = 0; i < STREAM_LANES_MAX; i++) {
     if (w->t->lanes[i].remote != NULL
         && remote_ping (w->t->lanes[i].remote, f) < 0)
@@ -387,14 +401,15 @@ static int
 find_or_store (const struct work *w, struct point **base,
                char why[static PLAN_REASON_MAX], struct fault *f)
 {
-  uint64_t since = stamp_mono_ms ();
+  uint64_t now = stamp_mono_ms ();
+  struct waiting wait = { .begin = now, .looked = now };
 
   for (;;) {
     CLEANUP (lease_drop) struct lease *lease = NULL;
     int rc = find (w, base, why, f);
 
     if (rc == 0)
-      rc = take_lease (w, since, &lease, why, f);
+      rc = take_lease (w, &wait, &lease, why, f);
     if (rc == 1 && lease != NULL)
       rc = store_if_missing (w, lease, base, why, f);
     if (rc < 0)

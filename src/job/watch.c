@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -26,6 +28,7 @@
 
 #define PAUSE_POLLS 5 /* of engine.poll_ms between two looks ... */
 #define PAUSE_MAX_MS 10000
+#define GRACE_MS 15000 /* for what is under way on a host that is left */
 /* In the inventory: this run has left it, the engine may say that it is up. */
 #define HOST_LEFT "left"
 
@@ -37,7 +40,7 @@ struct watch {
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  bool end;         /* under lock */
+  atomic_bool end;  /* written under lock */
   struct fault why; /* under lock: to be left, when it has a code */
 };
 
@@ -114,16 +117,21 @@ look (struct watch *w, struct fault *f)
   return w->what.disk_id != NULL ? look_at_disk (w, f) : 0;
 }
 
+unsigned
+watch_pause_ms (const struct site *site)
+{
+  unsigned ms = site->settings->engine.poll_ms * PAUSE_POLLS;
+
+  return ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS;
+}
+
 /* Sleep; false: it is the end. */
 static bool
-pause_watch (struct watch *w)
+pause_watch (struct watch *w, unsigned ms)
 {
-  unsigned ms = w->site->settings->engine.poll_ms * PAUSE_POLLS;
   struct timespec until;
   int rc = 0;
 
-  if (ms > PAUSE_MAX_MS)
-    ms = PAUSE_MAX_MS;
   clock_gettime (CLOCK_REALTIME, &until);
   until.tv_sec += ms / 1000;
   until.tv_nsec += (long)(ms % 1000) * 1000000;
@@ -137,6 +145,20 @@ pause_watch (struct watch *w)
   return !w->end;
 }
 
+static void
+speak (struct watch *w, const struct fault *why)
+{
+  {
+    SCOPED_LOCK (&w->lock);
+    fault_copy (&w->why, why);
+  }
+  if (w->fn == NULL)
+    return;
+  w->fn (why, false, w->opaque);
+  if (pause_watch (w, GRACE_MS))
+    w->fn (why, true, w->opaque);
+}
+
 static void *
 watch_main (void *opaque)
 {
@@ -144,16 +166,13 @@ watch_main (void *opaque)
   struct fault f = FAULT_INIT;
 
   log_context (w->what.name);
-  while (pause_watch (w)) {
-    if (look (w, &f) == 0)
-      continue;
-    {
-      SCOPED_LOCK (&w->lock);
-      fault_copy (&w->why, &f);
+  /* Nobody waits for an engine that does not answer. */
+  cancel_on (&w->end);
+  while (pause_watch (w, watch_pause_ms (w->site))) {
+    if (look (w, &f) < 0) {
+      speak (w, &f);
+      break;
     }
-    if (w->fn != NULL)
-      w->fn (&f, w->opaque);
-    break;
   }
   return NULL;
 }

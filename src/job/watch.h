@@ -15,10 +15,11 @@ struct host;
 struct site;
 struct watch;
 
-/* Called once, by a thread of the watch, when HOST is to be left: WHY has the
-   code FAULT_NET, or another one when no host is better.  NULL: watch_check is
-   asked. */
-typedef void (*watch_fn) (const struct fault *why, void *opaque);
+/* Called by a thread of the watch when HOST is to be left: WHY has the code
+   FAULT_NET, or another one when no host is better.  Once more, with LATE, when
+   watch_end has not come some seconds after: what waits for the host's storage
+   may wait for minutes.  NULL: watch_check is asked. */
+typedef void (*watch_fn) (const struct fault *why, bool late, void *opaque);
 
 /* What is looked at; all borrowed. */
 struct watch_what {
@@ -33,7 +34,9 @@ struct watch_what {
    nobody looks. */
 struct watch *watch_begin (struct site *site, const struct watch_what *what,
                            watch_fn fn, void *opaque);
-/* May wait for an answer of the engine.  NULL is a no-op. */
+/* Milliseconds between two looks. */
+unsigned watch_pause_ms (const struct site *site);
+/* Does not wait for an answer of the engine.  NULL is a no-op. */
 void watch_end (struct watch *w);
 /* Has the host to be left, as far as W has seen?  -1 with the reason, as in
    watch_fn.  NULL: 0. */

@@ -27,6 +27,10 @@ image_of ()
   cl --json show "$1" | jq -r '[.vm_id, .stamp, .disks[0].file] | join ("/")' \
     | sed "s|^|$LAB_REPO/vms/|"
 }
+afresh ()
+{
+  rm -rf "${LAB_REPO:?}/vms"/* "${LAB_REPO:?}/bases"/*
+}
 right ()
 {
   point=$(latest "$1")
@@ -74,7 +78,7 @@ for at in base map; do
   says 'reading from host h1'
   on h2 start
   right thin-raw "its host was lost at $at"
-  rm -rf "${LAB_REPO:?}/vms"/* "${LAB_REPO:?}/bases"/*
+  afresh
   clean
   echo "ok: host lost at $at"
 done
@@ -95,10 +99,27 @@ expect 0 cl backup thin01
 right thin01 'over the base that a killed run stored'
 [ "$(show thin01 base)" = "$volume" ] || die 'thin01 is over no base'
 
+# Another run stores it, and the host where the template is open meanwhile goes
+# to maintenance: it is left.
+afresh
+halt base:2 backup thin01
+"$BUILD/src/chainlift" --config "$LAB_CONF" --verbose backup thin02 \
+  >"$WORK/second" 2>&1 </dev/null &
+second=$!
+cleanup_fn "kill -KILL $second 2>/dev/null"
+wait_until 60 grep -q 'another run stores the base' "$WORK/second"
+ctl host-status h2 maintenance
+wait_until 60 grep -q 'host h2 is maintenance.*reading from host h1' \
+  "$WORK/second"
+ctl host-status h2 up
+go_on 0
+wait "$second" || die "the second: $(tail -n 1 "$WORK/second")"
+right thin02 'its host was left while another run stored the base'
+expect 0 cl leftovers
+echo 'ok: a host is left while the base is waited for'
+
 # Afresh, both at the same time: one stores, the other waits.
-for repo in vms bases; do
-  rm -rf "${LAB_REPO:?}/$repo"/*
-done
+afresh
 halt base:2 backup thin01
 "$BUILD/src/chainlift" --config "$LAB_CONF" --verbose backup thin02 thin-raw \
   >"$WORK/second" 2>&1 </dev/null &

@@ -76,6 +76,24 @@ clean
 noted
 echo 'ok: the host of a stopped VM was left before its turn'
 
+# It is left, and its storage does not answer: that is not waited for.
+ctl vm-stop "$vm"
+settings 'ssh: { stall_timeout = 3600; answer_timeout = 3600; };'
+halt stream backup "$vm"
+on h2 freeze
+ctl host-status h2 maintenance
+go_on 0
+says 'host h2 is maintenance in the engine; going on from host h1'
+on h2 thaw
+ctl host-status h2 up
+settings ''
+prove image "$(latest "$vm")"
+ctl vm-start "$vm"
+wait_until 60 no_process
+clean
+noted
+echo 'ok: a host that was left and hangs'
+
 halt t0:2 backup "$vm"
 ctl remove-snapshot "$vm" "$(ctl snapshots "$vm" | jq -r '.[-1].id')"
 go_on 12
