@@ -203,6 +203,18 @@ ask_luns (struct engine *engine, struct domain *domain, struct fault *f)
   return now.code == FAULT_NOTFOUND ? 0 : fault_copy (f, &now);
 }
 
+int
+domain_luns (struct engine *engine, const struct domain *domain,
+             struct domain *out, struct fault *f)
+{
+  *out = (struct domain){ .kind = domain->kind };
+  memcpy (out->id, domain->id, sizeof out->id);
+  if (ask_luns (engine, out, f) == 0)
+    return 0;
+  domain_reset (out);
+  return fault_prefix (f, "LUNs of storage domain %s", domain->name);
+}
+
 static int
 complete (struct engine *engine, struct domain_list *list, struct fault *f)
 {

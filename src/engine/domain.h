@@ -61,6 +61,10 @@ int domain_list (struct engine *engine, struct domain_list **list,
 void domain_list_free (struct domain_list *list);
 CLEANUP_DEFINE (domain_list_free, struct domain_list);
 
+/* The LUNs that DOMAIN has now, which may have been extended: OUT has its id and
+   them alone, to be freed with domain_reset. */
+int domain_luns (struct engine *engine, const struct domain *domain,
+                 struct domain *out, struct fault *f);
 /* The status that DOMAIN has now in its data center. */
 int domain_status (struct engine *engine, const struct domain *domain,
                    char status[static 32], struct fault *f);

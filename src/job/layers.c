@@ -69,8 +69,8 @@ fill_layer (const struct disk_layer *in, const struct plan_disk *disk,
 }
 
 static int
-fill (const struct disk_layers *chain, const struct plan_disk *disk,
-      struct layers *out, struct fault *f)
+fill (struct engine *engine, const struct disk_layers *chain,
+      const struct plan_disk *disk, struct layers *out, struct fault *f)
 {
   struct buf text;
   int rc = 0;
@@ -83,7 +83,7 @@ fill (const struct disk_layers *chain, const struct plan_disk *disk,
   out->open.kind = MSG_FILE;
   if (domain_is_block (disk->domain)) {
     out->open.kind = MSG_BLOCK;
-    volgroup_fill (disk->domain, &out->open.group);
+    rc = volgroup_ask (engine, disk->domain, &out->open.group, f);
   }
   out->open.flags = MSG_READ_SCAN_WRITERS;
   out->open.layer_count = (uint32_t)chain->count;
@@ -144,7 +144,7 @@ layers_get (struct engine *engine, const struct vm *vm, const char *snapshot_id,
           < 0
       || disk_layers (engine, &query, &chain, f) < 0
       || domain_dir (disk->domain, l->open.dir, f) < 0
-      || fill (chain, disk, l, f) < 0)
+      || fill (engine, chain, disk, l, f) < 0)
     return -1;
   if (since != NULL) {
     if (frozen_volume (engine, vm, since, query.disk_id, base, f) < 0)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/xmem.h"
 #include "engine/domain.h"
 #include "job/volgroup.h"
@@ -40,6 +41,31 @@ volgroup_fill (const struct domain *domain, struct group_spec *out)
   out->luns = xcalloc (domain->lun_count, sizeof *out->luns);
   for (size_t i = 0; i < domain->lun_count; i++)
     memcpy (out->luns[i].id, domain->luns[i], strlen (domain->luns[i]) + 1);
+}
+
+int
+volgroup_ask (struct engine *engine, const struct domain *domain,
+              struct group_spec *out, struct fault *f)
+{
+  struct domain now = *domain;
+  struct domain luns;
+  const char *refusal;
+  int rc = 0;
+
+  if (domain_luns (engine, domain, &luns, f) < 0)
+    return -1;
+  if (luns.lun_count > 0) {
+    now.luns = luns.luns;
+    now.lun_count = luns.lun_count;
+  }
+  refusal = volgroup_refusal (&now);
+  if (refusal == NULL)
+    volgroup_fill (&now, out);
+  else
+    rc = fault_set (f, FAULT_BUSY, 0, "storage domain %s was changed: %s",
+                    domain->name, refusal);
+  domain_reset (&luns);
+  return rc;
 }
 
 bool

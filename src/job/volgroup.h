@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pure: what a helper must be told of a storage domain on block devices, and
-   what vdsm's extents do to sizes. */
+/* What a helper must be told of a storage domain on block devices, and what
+   vdsm's extents do to sizes.  Pure, but for volgroup_ask. */
 #ifndef VOLGROUP_H
 #define VOLGROUP_H
 
@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 struct domain;
+struct engine;
+struct fault;
 struct group_spec;
 
 #define VOLGROUP_EXTENT (UINT64_C (128) << 20) /* of vdsm's volume groups */
@@ -17,6 +19,10 @@ struct group_spec;
 const char *volgroup_refusal (const struct domain *domain);
 /* OUT, which group_reset frees, for a block domain without a refusal. */
 void volgroup_fill (const struct domain *domain, struct group_spec *out);
+/* The same with the LUNs that it has now: a run may be hours old, and LVM finds
+   a group incomplete without each of them. */
+int volgroup_ask (struct engine *engine, const struct domain *domain,
+                  struct group_spec *out, struct fault *f);
 /* Can a volume of FOUND bytes be that of which the engine says TOLD?  vdsm
    makes the capacity of a raw one that of its logical volume, and tells the
    engine or not, by its version. */

@@ -43,6 +43,19 @@ says 'b1: finds 2 block domains'
 inside b2 mv /run/lvm/lun "$lun"
 echo 'ok: a LUN that is not there is told'
 
+# --- a domain that is extended while the run is on
+id=$(domain_id block_one)
+vg=$(ctl inventory | jq -c --arg d "$id" \
+  '.storagedomains[] | select(.id == $d) | .vg')
+[ "$(echo "$vg" | jq '.luns | length')" -gt 1 ] || die 'it has one LUN'
+ctl poke storagedomains "$id" vg "$(echo "$vg" | jq -c '.luns |= .[:1]')"
+halt plan:2 backup --full blk-off
+ctl poke storagedomains "$id" vg "$vg"
+go_on 0
+prove image "$(latest blk-off)" || die 'a LUN was added: the point is wrong'
+clean
+echo 'ok: a LUN was added since the plan'
+
 # --- a host that cannot read
 lun=/dev/mapper/$(lun_of block_one)
 inside b2 mv "$lun" /run/lvm/lun
