@@ -139,7 +139,7 @@ volume_check (const struct meta *m, const char *domain,
     return fault_set (f, FAULT_CORRUPT, 0, "FORMAT=%s, the engine says %s",
                       m->cow ? "COW" : "RAW",
                       want->format == MSG_COW ? "COW" : "RAW");
-  if (want->capacity != 0 && m->capacity != want->capacity)
+  if (want->capacity != 0 && !volume_size_fits (want->capacity, m->capacity))
     return fault_set (
         f, FAULT_CORRUPT, 0, "capacity %llu, the engine says %llu",
         (unsigned long long)m->capacity, (unsigned long long)want->capacity);
@@ -147,10 +147,10 @@ volume_check (const struct meta *m, const char *domain,
 }
 
 bool
-volume_size_fits (uint64_t virtual_size, uint64_t capacity)
+volume_size_fits (uint64_t size, uint64_t capacity)
 {
-  return virtual_size <= capacity && capacity - virtual_size < VDSM_ROUND
-         && (virtual_size == capacity || capacity % VDSM_ROUND == 0);
+  return size <= capacity && capacity - size < VDSM_ROUND
+         && (size == capacity || capacity % VDSM_ROUND == 0);
 }
 
 /* --- metadata --------------------------------------------------------- */

@@ -260,6 +260,43 @@ test_volume (void **state)
   }
 }
 
+/* What the engine tells is what it has asked for; 0: nothing. */
+static void
+test_volume_capacity (void **state)
+{
+  static const struct {
+    uint64_t told, found;
+    bool right;
+  } table[] = {
+    { 4608, 4608, true },  { 4608, 8192, true },   { 8192, 8192, true },
+    { 0, 4608, true },     { 4608, 8704, false },  { 4608, 12288, false },
+    { 4608, 4096, false }, { 8192, 12288, false }, { 8192, 4608, false },
+    { 4608, 0, false },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF (table); i++) {
+    struct fault f = FAULT_INIT;
+    struct meta m = { .domain = SD,
+                      .image = IMG,
+                      .parent = UUID_BLANK,
+                      .disktype = "DATA",
+                      .legality = META_LEGAL,
+                      .voltype = META_LEAF,
+                      .capacity = table[i].found };
+    struct msg_layer want = { .image = IMG,
+                              .parent = UUID_BLANK,
+                              .format = MSG_RAW,
+                              .voltype = MSG_LEAF,
+                              .legality = MSG_LEGAL,
+                              .capacity = table[i].told };
+
+    assert_int_equal (volume_check (&m, SD, &want, &f),
+                      table[i].right ? 0 : -1);
+    assert_int_equal (f.code, table[i].right ? FAULT_NONE : FAULT_CORRUPT);
+  }
+}
+
 /* A template's base keeps the template's image; nothing else does. */
 static void
 test_volume_owner (void **state)
@@ -302,7 +339,7 @@ static void
 test_size_fits (void **state)
 {
   static const struct {
-    uint64_t virtual_size, capacity;
+    uint64_t size, capacity;
     bool fits;
   } table[] = {
     { 0, 0, true },           { 4096, 4096, true },     { 4608, 4608, true },
@@ -314,9 +351,8 @@ test_size_fits (void **state)
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (table); i++)
-    assert_int_equal (
-        volume_size_fits (table[i].virtual_size, table[i].capacity),
-        table[i].fits);
+    assert_int_equal (volume_size_fits (table[i].size, table[i].capacity),
+                      table[i].fits);
 }
 
 #define A "0a1b2c3d-0000-4000-8000-00000000000a"
@@ -373,10 +409,15 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_meta),       cmocka_unit_test (test_meta_values),
-    cmocka_unit_test (test_meta_sizes), cmocka_unit_test (test_path),
-    cmocka_unit_test (test_volume),     cmocka_unit_test (test_volume_owner),
-    cmocka_unit_test (test_size_fits),  cmocka_unit_test (test_chain),
+    cmocka_unit_test (test_meta),
+    cmocka_unit_test (test_meta_values),
+    cmocka_unit_test (test_meta_sizes),
+    cmocka_unit_test (test_path),
+    cmocka_unit_test (test_volume),
+    cmocka_unit_test (test_volume_owner),
+    cmocka_unit_test (test_volume_capacity),
+    cmocka_unit_test (test_size_fits),
+    cmocka_unit_test (test_chain),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
