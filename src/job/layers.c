@@ -44,7 +44,8 @@ frozen_volume (struct engine *engine, const struct vm *vm,
 /* On a file domain the base of a template is hard-linked into the directory of
    each image that is built on it, but keeps the template's image id; on a block
    domain its logical volume has that one's tag.  Where vdsm may have rounded
-   the capacity up, the helper has nothing to compare: layers_check does. */
+   the capacity up to whole extents, the helper has nothing to compare:
+   layers_check does. */
 static int
 fill_layer (const struct disk_layer *in, const struct plan_disk *disk,
             struct msg_layer *out, struct fault *f)

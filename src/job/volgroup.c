@@ -68,10 +68,15 @@ volgroup_ask (struct engine *engine, const struct domain *domain,
   return rc;
 }
 
+static bool
+is_rounded (uint64_t told, uint64_t found, uint64_t unit)
+{
+  return found >= told && found - told < unit && found % unit == 0;
+}
+
 bool
 volgroup_size_fits (uint64_t told, uint64_t found)
 {
-  uint64_t rest = told % VOLGROUP_EXTENT;
-
-  return found == told || (rest != 0 && found == told - rest + VOLGROUP_EXTENT);
+  return found == told || is_rounded (told, found, VOLGROUP_ROUND)
+         || is_rounded (told, found, VOLGROUP_EXTENT);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a helper must be told of a storage domain on block devices, and what
-   vdsm's extents do to sizes.  Pure, but for volgroup_ask. */
+   vdsm does to sizes.  Pure, but for volgroup_ask. */
 #ifndef VOLGROUP_H
 #define VOLGROUP_H
 
@@ -13,6 +13,7 @@ struct fault;
 struct group_spec;
 
 #define VOLGROUP_EXTENT (UINT64_C (128) << 20) /* of vdsm's volume groups */
+#define VOLGROUP_ROUND UINT64_C (4096) /* to which vdsm rounds each capacity */
 
 /* Why a helper on a host that has DOMAIN connected could not use it; NULL when
    it can.  Files are as right as blocks; the status is not looked at. */
@@ -24,8 +25,8 @@ void volgroup_fill (const struct domain *domain, struct group_spec *out);
 int volgroup_ask (struct engine *engine, const struct domain *domain,
                   struct group_spec *out, struct fault *f);
 /* Can a volume of FOUND bytes be that of which the engine says TOLD?  vdsm
-   makes the capacity of a raw one that of its logical volume, and tells the
-   engine or not, by its version. */
+   rounds capacities up to 4 KiB, which old versions do not, and makes that of a
+   raw one the size of its logical volume; the engine may know of neither. */
 bool volgroup_size_fits (uint64_t told, uint64_t found);
 
 #endif /* VOLGROUP_H */

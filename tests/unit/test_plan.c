@@ -217,7 +217,14 @@ test_volgroup (void **state)
     { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 512, true },
     { VOLGROUP_EXTENT + 512, 2 * VOLGROUP_EXTENT, true },
     { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT, false },
-    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 4096, false },
+    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 4096, true },
+    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 1024, false },
+    { VOLGROUP_EXTENT + 512, VOLGROUP_EXTENT + 8192, false },
+    { VOLGROUP_EXTENT + 4096, VOLGROUP_EXTENT + 8192, false },
+    { VOLGROUP_EXTENT + 4097, VOLGROUP_EXTENT + 8192, true },
+    { VOLGROUP_EXTENT + 4096, VOLGROUP_EXTENT + 512, false },
+    { VOLGROUP_EXTENT, 0, false },
+    { UINT64_MAX, 0, false },
   };
 
   (void)state;
