@@ -231,7 +231,6 @@ static int
 open_writing (struct writing *w, const struct msg_open_write *m,
               struct fault *f)
 {
-  struct msg_wopened reply;
   struct buf text;
   struct buf out;
   int rc;
@@ -247,8 +246,9 @@ open_writing (struct writing *w, const struct msg_open_write *m,
   if (rc < 0 || (w->volume.meta.cow && clear_head (w, f) < 0))
     return -1;
   note_proof (w, guard_now_ms (), 0);
-  reply.container = w->volume.file.size;
-  reply.identity = w->identity;
+  struct msg_wopened reply = { .container = w->volume.file.size,
+                               .capacity = w->volume.meta.capacity,
+                               .identity = w->identity };
   pthread_mutex_lock (&w->session->lock);
   w->session->writing = w;
   pthread_mutex_unlock (&w->session->lock);

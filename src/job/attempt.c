@@ -185,6 +185,25 @@ describe (const struct new_disk *d, struct msg_open_write *m, struct fault *f)
   return 0;
 }
 
+/* What the helper has found in the place of D.  The image gets the capacity of
+   its volume; of a raw logical volume every byte is written. */
+static int
+take_sizes (const struct new_disk *d, const struct msg_wopened *found,
+            struct push *push, struct fault *f)
+{
+  const struct target *t = &d->plan->target;
+  uint64_t told = d->disk->provisioned_size;
+
+  if (!target_fits (t, told, found->capacity))
+    return fault_set (f, FAULT_CORRUPT, 0,
+                      "volume %s has the capacity %llu, the engine says %llu",
+                      d->disk->volume_id, (unsigned long long)found->capacity,
+                      (unsigned long long)told);
+  push->container = t->block ? found->container : 0;
+  push->capacity = t->block && !t->cow ? found->container : found->capacity;
+  return 0;
+}
+
 /* PUSH gets what the volume is like. */
 static int
 prove (struct attempt *a, struct new_disk *d, struct push *push,
@@ -209,16 +228,14 @@ prove (struct attempt *a, struct new_disk *d, struct push *push,
     return -1;
   }
   rc = remote_open_write (a->lane.remote, &m, &wopened, f);
-  push->remote = a->lane.remote;
-  push->capacity = m.capacity;
-  if (m.kind == MSG_BLOCK)
-    push->container = wopened.container;
-  if (m.kind == MSG_BLOCK && m.format == MSG_RAW)
-    push->capacity = wopened.container;
-  msg_wopened_reset (&wopened);
   msg_open_write_reset (&m);
   phase_stop (PHASE_PROVE);
-  return rc < 0 ? site_explain (a->site, a->params->host, f) : 0;
+  if (rc < 0)
+    return site_explain (a->site, a->params->host, f);
+  push->remote = a->lane.remote;
+  rc = take_sizes (d, &wopened, push, f);
+  msg_wopened_reset (&wopened);
+  return rc;
 }
 
 static int

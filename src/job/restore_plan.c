@@ -161,8 +161,9 @@ read_ovf (struct making *m, struct fault *f)
                     m->options->point);
 }
 
-/* Of a thin disk on block storage the size that its image will have; a
-   capacity that the engine rounds up adds no more than vdsm's spare tenth. */
+/* Of a thin disk on block storage the size that its image will have.  Capacities
+   that vdsm rounds up to 4096 stay in the last cluster; what an old engine rounds
+   up adds no more than vdsm's spare tenth. */
 static int
 measure (struct making *m, struct restore_plan_disk *d, struct fault *f)
 {

@@ -109,6 +109,14 @@ target_capacity (const struct target *t, uint64_t told)
   return t->block && !t->cow ? round_up (told, VOLGROUP_EXTENT) : told;
 }
 
+bool
+target_fits (const struct target *t, uint64_t told, uint64_t found)
+{
+  uint64_t capacity = target_capacity (t, told);
+
+  return found == capacity || found == round_up (capacity, VOLGROUP_ROUND);
+}
+
 /* The engine tells whole GiB. */
 int
 target_check_room (const struct domain *domain, uint64_t room, struct fault *f)

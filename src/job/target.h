@@ -50,8 +50,10 @@ void target_measure (struct target *t, uint64_t virtual_size,
                      uint64_t image_size);
 /* The capacity that vdsm writes down for a disk that the engine has made with
    TOLD bytes: that of a raw logical volume is its size, which not every engine
-   learns. */
+   learns.  Others may be rounded up from it. */
 uint64_t target_capacity (const struct target *t, uint64_t told);
+/* Is FOUND, which vdsm has written down, right for such a disk? */
+bool target_fits (const struct target *t, uint64_t told, uint64_t found);
 /* Has DOMAIN ROOM for all disks that go there?  FAULT_SPACE. */
 int target_check_room (const struct domain *domain, uint64_t room,
                        struct fault *f);

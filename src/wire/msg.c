@@ -514,15 +514,23 @@ void
 msg_wopened_encode (const struct msg_wopened *m, struct buf *b)
 {
   buf_put_le64 (b, m->container);
+  buf_put_le64 (b, m->capacity);
   put_text (b, m->identity, MSG_TEXT_MAX);
 }
 
 int
 msg_wopened_decode (struct buf *b, struct msg_wopened *m, struct fault *f)
 {
+  const char *wrong = NULL;
+
   m->container = buf_get_le64 (b);
+  m->capacity = buf_get_le64 (b);
   m->identity = get_text (b, MSG_TEXT_MAX, f);
-  return finish (b, "WOPENED", m->container > MSG_DISK_MAX ? "size" : NULL, f);
+  if (m->container > MSG_DISK_MAX)
+    wrong = "size";
+  else if (m->capacity == 0 || m->capacity > MSG_DISK_MAX)
+    wrong = "capacity";
+  return finish (b, "WOPENED", wrong, f);
 }
 
 void

@@ -218,7 +218,7 @@ struct msg_open_write {
   char dir[MSG_DIR_MAX];
   char image[UUID_SIZE];
   char volume[UUID_SIZE];
-  uint64_t capacity; /* CAP=; also the size that a raw file must have */
+  uint64_t capacity; /* CAP=, or what that was rounded up from */
   uint64_t need; /* bytes that the container must have at least: the end of the
                     image that will be written; 0 for a file, which grows */
   struct group_spec group; /* on the wire with MSG_BLOCK alone */
@@ -227,6 +227,7 @@ struct msg_open_write {
 /* H: ready for DATA. */
 struct msg_wopened {
   uint64_t container;
+  uint64_t capacity; /* as vdsm wrote it down: the virtual size to write */
   char *identity;
 };
 

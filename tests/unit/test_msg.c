@@ -93,7 +93,8 @@ KIND (block_write, msg_open_write_reset, .kind = MSG_BLOCK, .format = MSG_RAW,
       .group = { 3, "", 1, luns });
 KIND (look, msg_look_reset, .dir = "/d", .group = { 3, "", 1, luns });
 KIND (report, msg_report_reset, .report = identity);
-KIND (wopened, msg_wopened_reset, .container = 196624, .identity = identity);
+KIND (wopened, msg_wopened_reset, .container = 196624, .capacity = 1 << 20,
+      .identity = identity);
 KIND (written, nothing, .total = 0x123456789);
 KIND (truncate, nothing, .size = 65536);
 KIND (flushed, nothing, .total = 9);
@@ -284,8 +285,9 @@ test_golden (void **state)
     { "look", 30,
       "\002\000/d\003\000\000\001\000\000\000\021\000360014055f1a2b3c4" },
     { "report", 12, "\010\000\000\000layer 0\012" },
-    { "wopened", 20,
-      "\020\000\003\000\000\000\000\000\010\000\000\000layer 0\012" },
+    { "wopened", 28,
+      "\020\000\003\000\000\000\000\000\000\000\020\000\000\000\000"
+      "\000\010\000\000\000layer 0\012" },
     { "written", 8, "\211gE#\001\000\000\000" },
     { "truncate", 8, "\000\000\001\000\000\000\000\000" },
     { "flushed", 8, "\011\000\000\000\000\000\000\000" },
@@ -361,6 +363,11 @@ test_ranges (void **state)
   REFUSED (truncate, nothing, "size", .size = MSG_DISK_MAX + 1);
   REFUSED (read_done, nothing, "sum", .data_bytes = MSG_READ_MAX + 1);
   REFUSED (read_done, nothing, "sum", .skipped_bytes = MSG_READ_MAX + 1);
+  REFUSED (wopened, msg_wopened_reset, "size", .container = MSG_DISK_MAX + 1,
+           .capacity = 1);
+  REFUSED (wopened, msg_wopened_reset, "capacity", .capacity = 0);
+  REFUSED (wopened, msg_wopened_reset, "capacity",
+           .capacity = MSG_DISK_MAX + 1);
 }
 
 static void
@@ -433,8 +440,8 @@ test_huge_counts (void **state)
     size_t at;
     const char *name;
   } cases[] = {
-    { 8, "opened" }, { 32, "mapped" }, { 0, "identity" }, { 8, "digests" },
-    { 0, "seal" },   { 8, "wopened" }, { 0, "sealed" },
+    { 8, "opened" }, { 32, "mapped" },  { 0, "identity" }, { 8, "digests" },
+    { 0, "seal" },   { 16, "wopened" }, { 0, "sealed" },
   };
 
   (void)state;

@@ -167,6 +167,41 @@ test_capacity (void **state)
 }
 
 static void
+test_fits (void **state)
+{
+  static const struct {
+    bool block;
+    bool cow;
+    uint64_t told;
+    uint64_t found;
+    bool fits;
+  } rows[] = {
+    { false, false, GIB + 512, GIB + 512, true },
+    { false, false, GIB + 512, GIB + 4096, true },
+    { false, false, GIB + 512, GIB, false },
+    { false, false, GIB + 512, GIB + 1024, false },
+    { false, false, GIB + 512, GIB + 8192, false },
+    { false, false, GIB, GIB + 4096, false },
+    { false, true, GIB + 512, GIB + 4096, true },
+    { true, true, GIB + 512, GIB + 512, true },
+    { true, true, GIB + 512, GIB + 4096, true },
+    { true, true, GIB + 512, GIB + 128 * MIB, false },
+    { true, false, GIB + 512, GIB + 128 * MIB, true },
+    { true, false, GIB + 512, GIB + 4096, false },
+    { true, false, GIB, GIB, true },
+    { true, false, GIB, GIB + 128 * MIB, false },
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    struct target t = { .block = rows[i].block, .cow = rows[i].cow };
+
+    if (target_fits (&t, rows[i].told, rows[i].found) != rows[i].fits)
+      fail_msg ("row %zu", i);
+  }
+}
+
+static void
 test_room (void **state)
 {
   struct domain domain = blocks;
@@ -186,7 +221,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_forms), cmocka_unit_test (test_refused),
     cmocka_unit_test (test_sizes), cmocka_unit_test (test_capacity),
-    cmocka_unit_test (test_room),
+    cmocka_unit_test (test_fits),  cmocka_unit_test (test_room),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
