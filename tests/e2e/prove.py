@@ -154,9 +154,10 @@ def prove_volume(disk, wanted_format, wanted):
         run('qemu-img', 'check', '-U', '-q', '-f', fmt, path)
     same(path, fmt, wanted, 'raw')
     size, least = virtual_size(path, fmt), os.stat(wanted).st_size
-    if not least <= size < least + room or size != disk['provisioned_size']:
+    told = disk['provisioned_size']
+    if not least <= told <= size or size != -(-least // room) * room:
         raise Wrong('%s has the size %d, the guest had %d, the engine says '
-                    '%d' % (path, size, least, disk['provisioned_size']))
+                    '%d' % (path, size, least, told))
 
 
 def vm(name, new, *formats):

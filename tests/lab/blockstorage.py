@@ -143,8 +143,8 @@ class AllStorage(Storage):
         if fmt == 'raw' and (sparse or initial_size is not None):
             raise StorageError('volume %s: raw volumes of a block domain are preallocated, without '
                                'an initial size' % vol)
-        if not parent or cap != self.capacity(sd, img, parent):
-            cap = round_up(cap)
+        cap = round_up(cap)
+        self._check_child(sd, img, vol, cap, parent)
         if fmt == 'raw':
             cap = size = round_up(cap, EXTENT)
         else:

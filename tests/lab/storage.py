@@ -158,8 +158,8 @@ class Storage(View):
         initial_size=None,
         description='',
     ):
-        """Make volume VOL of disk IMG as vdsm does.  cap in bytes, rounded up to 4 KiB but for a
-        child of the same size (-> the capacity that it got); fmt 'cow' or 'raw'; sparse bool.  With
+        """Make volume VOL of disk IMG as vdsm does.  cap in bytes, rounded up to 4 KiB, also that
+        of a child (-> the capacity that it got); fmt 'cow' or 'raw'; sparse bool.  With
         parent (a VOL of the same IMG directory) a qcow2 child; the parent becomes INTERNAL unless
         it is SHARED.  initial_size is refused where vdsm refuses it. description: text for
         DESCRIPTION= (the engine writes {"DiskAlias":..,"DiskDescription":..}).
@@ -174,8 +174,8 @@ class Storage(View):
             )
         if parent and fmt != 'cow':
             raise StorageError('volume %s: a child is always cow' % vol)
-        if not parent or cap != self.capacity(sd, img, parent):
-            cap = round_up(cap)
+        cap = round_up(cap)
+        self._check_child(sd, img, vol, cap, parent)
         with self._image(sd, img):
             self._claim(sd, img, vol)
             directory = self.image_dir(sd, img)
@@ -318,7 +318,8 @@ class Storage(View):
 
     def oracle_save(self, vm_id, snap_id, img, sd, vol, cap):
         """Flatten the frozen chain that ends in VOL with qemu-img; -> path
-        LAB/oracle/VM/SNAP/IMG.raw of cap bytes."""
+        LAB/oracle/VM/SNAP/IMG.raw, whose size is what the guest has: cap, or more where vdsm has
+        rounded it up."""
         directory = os.path.join(self.lab_dir, 'oracle', vm_id, snap_id)
         os.makedirs(directory, exist_ok=True)
         path = os.path.join(directory, img + '.raw')
@@ -332,10 +333,13 @@ class Storage(View):
                     above['backing'] = node
                 node = above
             qemu_img('convert', '-U', '-O', 'raw', 'json:' + json.dumps(node), path + '.new')
-        size = os.stat(path + '.new').st_size
-        if size != cap:
+        size, found = os.stat(path + '.new').st_size, self.capacity(sd, img, vol)
+        if size != found or size < cap:
             os.unlink(path + '.new')
-            raise StorageError('oracle of volume %s: %d bytes, expected %d' % (vol, size, cap))
+            raise StorageError(
+                'oracle of volume %s: %d bytes, its capacity is %d, the engine says %d'
+                % (vol, size, found, cap)
+            )
         os.rename(path + '.new', path)
         return path
 
@@ -457,6 +461,12 @@ class Storage(View):
             os.chown(directory, VDSM_UID, KVM_GID)
             os.chmod(directory, 0o755)
         return directory
+
+    def _check_child(self, sd, img, vol, cap, parent):
+        if parent and cap < self.capacity(sd, img, parent):
+            raise StorageError(
+                'volume %s: capacity %d is less than that of its parent' % (vol, cap)
+            )
 
     def _claim(self, sd, img, vol):
         """The volume's file, empty, must not have been there."""

@@ -250,8 +250,9 @@ class Block(Base):
     def test_removed_under_us(self):
         """The SPM removes what another host has mapped: that host reads the next disk there."""
         row = self.add_disk('raw', MIB)
-        self.assertEqual(row['provisioned_size'], EXTENT)
         vol = row['image_id']
+        self.assertEqual(row['provisioned_size'], MIB)
+        self.assertEqual(self.lv_size(vol), EXTENT)
         self.lvm(self.two, 'lvchange', '--available', 'y', self.sd + '/' + vol)
         read = ['dd', 'if=' + self.node(vol), 'bs=4096', 'skip=1', 'count=1', 'iflag=direct']
         self.assertIn('FOREIGN BYTES! ' + vol, self.two.run(read).stdout)

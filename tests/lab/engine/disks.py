@@ -234,15 +234,13 @@ def add(engine, request):
                  '%s.' % (row['alias'], request.user), **about)
 
     def work():
-        cap = engine.storage.create_volume(
+        # As in the engine, its row keeps the size that was asked for.
+        engine.storage.create_volume(
             row['domain'], row['id'], row['image_id'],
             row['provisioned_size'], row['format'], row['sparse'],
             initial_size=initial, description=volume_text(row))
         measure(engine, row['id'])
         with state.lock:
-            if cap:
-                row['provisioned_size'] = cap
-                state.volumes[row['image_id']]['provisioned_size'] = cap
             state.set_status(row, 'ok')
         engine.event(request, 2021, "The disk '%s' was successfully added."
                      % row['alias'], **about)
@@ -328,11 +326,11 @@ def resize(engine, request, row, leaf_row, size, vm, held):
     state = engine.state
 
     def work():
-        cap = engine.storage.resize(vm, row['domain'], row['id'],
-                                    leaf_row['id'], size)
+        engine.storage.resize(vm, row['domain'], row['id'], leaf_row['id'],
+                              size)
         with state.lock:
-            leaf_row['provisioned_size'] = cap or size
-            row['provisioned_size'] = cap or size
+            leaf_row['provisioned_size'] = size
+            row['provisioned_size'] = size
             leaf_row['status'] = 'ok'
         engine.event(request, 371, "The disk '%s' was extended."
                      % row['alias'], vm=vm, disk=row['id'])
