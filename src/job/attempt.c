@@ -85,7 +85,7 @@ create_disk (struct attempt *a, struct new_disk *d, struct fault *f)
     .sparse = t->sparse,
     .incremental = t->incremental,
     .wipe_after_delete = d->plan->from->wipe_after_delete,
-    .provisioned_size = d->plan->from->virtual_size,
+    .provisioned_size = target_capacity (t, d->plan->from->virtual_size),
     .initial_size = t->initial_size,
     .qcow_version = !t->cow                 ? NULL
                     : t->qcow2_version >= 3 ? "qcow2_v3"

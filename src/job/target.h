@@ -49,8 +49,9 @@ int target_choose (const struct manifest_disk *from,
 void target_measure (struct target *t, uint64_t virtual_size,
                      uint64_t image_size);
 /* The capacity that vdsm writes down for a disk that the engine has made with
-   TOLD bytes: that of a raw logical volume is its size, which not every engine
-   learns.  Others may be rounded up from it. */
+   TOLD bytes: that of a raw logical volume is its size.  No engine learns it, and
+   vdsm refuses a snapshot for which less is asked: the engine is asked for it.
+   Others may be rounded up from TOLD. */
 uint64_t target_capacity (const struct target *t, uint64_t told);
 /* Is FOUND, which vdsm has written down, right for such a disk? */
 bool target_fits (const struct target *t, uint64_t told, uint64_t found);
