@@ -211,6 +211,22 @@ layout_seal (struct layout *l, struct fault *f)
   return 0;
 }
 
+int
+layout_set_size (struct layout *l, uint64_t virtual_size, struct fault *f)
+{
+  struct tables *t = &l->tables;
+  uint64_t clusters = (virtual_size + t->cluster_size - 1) >> t->cluster_bits;
+
+  if (!l->sealed || virtual_size % 512 != 0 || clusters != t->clusters)
+    return fault_set (f, FAULT_INTERNAL, 0,
+                      "layout of %" PRIu64 " clusters: not of %" PRIu64
+                      " bytes",
+                      t->clusters, virtual_size);
+  t->virtual_size = virtual_size;
+  tables_header (t, &l->place, l->header);
+  return 0;
+}
+
 uint64_t
 layout_file_size (const struct layout *l)
 {

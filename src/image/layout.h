@@ -44,6 +44,10 @@ int layout_set_zero (struct layout *l, uint64_t cluster, uint64_t count,
 /* Compute all offsets.  -1: larger than the format can say. */
 int layout_seal (struct layout *l, struct fault *f);
 
+/* After layout_seal: another virtual size of as many clusters, which stands in
+   the header alone. */
+int layout_set_size (struct layout *l, uint64_t virtual_size, struct fault *f);
+
 /* After layout_seal */
 uint64_t layout_file_size (const struct layout *l);
 /* Where the data begins: all before it comes from layout_meta_read. */

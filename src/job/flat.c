@@ -35,6 +35,17 @@ mark_extent (const struct extent *e, void *opaque, struct fault *f)
                           DIGEST_BLOCKS (e->start + e->length) - first, f);
 }
 
+static int
+check_size (const struct reader *reader, uint64_t virtual_size, struct fault *f)
+{
+  if (virtual_size >= reader_size (reader))
+    return 0;
+  return fault_set (f, FAULT_INTERNAL, 0,
+                    "%llu bytes do not fit into a file of %llu",
+                    (unsigned long long)reader_size (reader),
+                    (unsigned long long)virtual_size);
+}
+
 int
 flat_new (struct reader *reader, const struct flat_params *params,
           struct flat **out, struct fault *f)
@@ -46,10 +57,8 @@ flat_new (struct reader *reader, const struct flat_params *params,
 
   if (layout.virtual_size == 0)
     layout.virtual_size = guest;
-  if (layout.virtual_size < guest)
-    return fault_set (
-        f, FAULT_INTERNAL, 0, "%llu bytes do not fit into a file of %llu",
-        (unsigned long long)guest, (unsigned long long)layout.virtual_size);
+  if (check_size (reader, layout.virtual_size, f) < 0)
+    return -1;
   flat->reader = reader;
   flat->size = layout.virtual_size;
   if ((params->cow && layout_new (&layout, &flat->layout, f) < 0)
@@ -69,6 +78,17 @@ flat_free (struct flat *flat)
     return;
   layout_free (flat->layout);
   free (flat);
+}
+
+int
+flat_resize (struct flat *flat, uint64_t virtual_size, struct fault *f)
+{
+  if (check_size (flat->reader, virtual_size, f) < 0)
+    return -1;
+  if (flat->layout != NULL)
+    return layout_set_size (flat->layout, virtual_size, f);
+  flat->size = virtual_size;
+  return 0;
 }
 
 uint64_t

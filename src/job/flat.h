@@ -48,6 +48,9 @@ int flat_new (struct reader *reader, const struct flat_params *params,
 void flat_free (struct flat *flat);
 CLEANUP_DEFINE (flat_free, struct flat);
 
+/* Make it the file for another virtual size, at least that of the point, of which
+   nothing is read; that of a qcow2 file has as many clusters as before. */
+int flat_resize (struct flat *flat, uint64_t virtual_size, struct fault *f);
 /* Size of the file; of a qcow2 file the end of its last cluster. */
 uint64_t flat_size (const struct flat *flat);
 /* Bytes of the disk that hold data. */

@@ -44,10 +44,11 @@ put_piece (const struct flat_piece *p, void *opaque, struct fault *f)
   return 0;
 }
 
-/* The file of the point NAME; *SIZE bytes, the caller frees. */
+/* The file of the point NAME, when RESIZED is not 0 after it was made for that
+   virtual size; *SIZE bytes, the caller frees. */
 static uint8_t *
 put_together (const char *name, const struct flat_params *params,
-              uint64_t *size)
+              uint64_t resized, uint64_t *size)
 {
   struct point *point = open_point (name);
   struct reader *r = NULL;
@@ -57,6 +58,8 @@ put_together (const char *name, const struct flat_params *params,
 
   assert_int_equal (reader_open (place, point, DISK, &r, &f), 0);
   assert_int_equal (flat_new (r, params, &flat, &f), 0);
+  if (resized != 0)
+    assert_int_equal (flat_resize (flat, resized, &f), 0);
   *size = flat_size (flat);
   made.flat = flat;
   made.bytes = xmalloc (*size);
@@ -78,7 +81,7 @@ check_raw (const char *name, const struct model *m, uint64_t virtual_size)
 {
   const struct flat_params params = { .virtual_size = virtual_size };
   uint64_t size;
-  uint8_t *bytes = put_together (name, &params, &size);
+  uint8_t *bytes = put_together (name, &params, 0, &size);
 
   assert_true (size == (virtual_size != 0 ? virtual_size : m->size));
   assert_memory_equal (bytes, m->bytes, m->size);
@@ -116,7 +119,7 @@ check_cow (const char *name, const struct model *m, uint64_t virtual_size,
       = { .cow = true, .version = version, .virtual_size = virtual_size };
   uint64_t wanted = virtual_size != 0 ? virtual_size : m->size;
   uint64_t size;
-  uint8_t *bytes = put_together (name, &params, &size);
+  uint8_t *bytes = put_together (name, &params, 0, &size);
   char *path = xasprintf ("%s/flat.qcow2", folder);
   char *out = xasprintf ("%s/flat.raw", folder);
   char *command = xasprintf ("qemu-img check -q -f qcow2 %s && qemu-img "
@@ -159,11 +162,48 @@ test_cow (void **state)
   model_free (&m);
 }
 
+/* As if it had been made for that size. */
+static void
+test_resize (void **state)
+{
+  static const struct {
+    bool cow;
+    uint64_t from, to;
+  } rows[] = {
+    { true, SIZE1, SIZE1 + 4096 },  { true, SIZE1 + 4096, SIZE1 },
+    { false, SIZE1, SIZE1 + 4096 }, { false, SIZE1 + 4096, SIZE1 },
+    { false, SIZE1, SIZE2 },
+  };
+  struct model m = model_make (SIZE1, NULL);
+  char name[POINT_NAME_SIZE];
+
+  (void)state;
+  back_up (&m, WHEN + 15, "run-5", NULL, name);
+  for (size_t i = 0; i < COUNT_OF (rows); i++) {
+    const struct flat_params from
+        = { .cow = rows[i].cow, .virtual_size = rows[i].from };
+    const struct flat_params to
+        = { .cow = rows[i].cow, .virtual_size = rows[i].to };
+    uint64_t got_size;
+    uint64_t size;
+    uint8_t *got = put_together (name, &from, rows[i].to, &got_size);
+    uint8_t *bytes = put_together (name, &to, 0, &size);
+
+    assert_true (got_size == size);
+    assert_memory_equal (got, bytes, size);
+    free (bytes);
+    free (got);
+  }
+  model_free (&m);
+}
+
 static void
 test_too_small (void **state)
 {
   struct model m = model_make (SIZE1, NULL);
   const struct flat_params params = { .virtual_size = SIZE1 - 512 };
+  const struct flat_params raw = { .cow = false };
+  const struct flat_params cow = { .cow = true };
   char name[POINT_NAME_SIZE];
   struct point *point;
   struct reader *r = NULL;
@@ -174,6 +214,13 @@ test_too_small (void **state)
   point = open_point (name);
   assert_int_equal (reader_open (place, point, DISK, &r, NULL), 0);
   assert_int_equal (flat_new (r, &params, &flat, NULL), -1);
+  assert_int_equal (flat_new (r, &raw, &flat, NULL), 0);
+  assert_int_equal (flat_resize (flat, SIZE1 - 512, NULL), -1);
+  flat_free (flat);
+  assert_int_equal (flat_new (r, &cow, &flat, NULL), 0);
+  assert_int_equal (flat_resize (flat, SIZE1 - 512, NULL), -1);
+  assert_int_equal (flat_resize (flat, SIZE2, NULL), -1);
+  flat_free (flat);
   reader_close (r);
   point_free (point);
   model_free (&m);
@@ -185,6 +232,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_raw),
     cmocka_unit_test (test_cow),
+    cmocka_unit_test (test_resize),
     cmocka_unit_test (test_too_small),
   };
 
