@@ -214,8 +214,7 @@ prove (struct attempt *a, struct new_disk *d, struct push *push,
   int rc;
 
   enter (a, PHASE_PROVE, d->plan->from->alias);
-  if (a->lane.remote == NULL
-      && site_lane_open (a->site, a->params->host, &a->lane, f) < 0)
+  if (site_lane_open (a->site, a->params->host, &a->lane, f) < 0)
     return -1;
   if (describe (d, &m, f) < 0)
     return -1;
@@ -238,19 +237,13 @@ prove (struct attempt *a, struct new_disk *d, struct push *push,
   return rc;
 }
 
+/* Open, fill and close the volume, by a helper that is not there before and not
+   after it. */
 static int
-push_disk (struct attempt *a, struct new_disk *d, struct push *push,
-           struct fault *f)
+write_disk (struct attempt *a, struct new_disk *d, struct push *push,
+            struct fault *f)
 {
-  CLEANUP (reader_close) struct reader *reader = NULL;
-
-  if (reader_open (a->site->place, a->params->plan->point, d->plan->from->id,
-                   &reader, f)
-          < 0
-      || prove (a, d, push, f) < 0)
-    return -1;
-  push->reader = reader;
-  if (lease_check (a->lease, f) < 0)
+  if (prove (a, d, push, f) < 0 || lease_check (a->lease, f) < 0)
     return -1;
   if (push_run (push, f) < 0) {
     if (f->code == FAULT_SPACE)
@@ -260,7 +253,31 @@ push_disk (struct attempt *a, struct new_disk *d, struct push *push,
                     d->plan->domain->name);
     return -1;
   }
-  return reap_close (&a->lane, f);
+  if (reap_close (&a->lane, f) < 0 || site_lane_stop (a->site, &a->lane, f) < 0)
+    return -1;
+  a->has_opened = false;
+  return 0;
+}
+
+/* What has to be read of the repository first takes its time: no helper is there
+   to hear nothing meanwhile. */
+static int
+push_disk (struct attempt *a, struct new_disk *d, struct push *push,
+           struct fault *f)
+{
+  CLEANUP (reader_close) struct reader *reader = NULL;
+  uint64_t capacity
+      = target_capacity (&d->plan->target, d->disk->provisioned_size);
+  int rc = -1;
+
+  if (reader_open (a->site->place, a->params->plan->point, d->plan->from->id,
+                   &reader, f)
+          == 0
+      && push_prepare (push, reader, capacity, f) == 0
+      && watch_check (push->watch, f) == 0)
+    rc = write_disk (a, d, push, f);
+  push_reset (push);
+  return rc;
 }
 
 /* May another host do better?  It may when this one does not answer, cannot
@@ -355,11 +372,6 @@ attempt_run (struct attempt *a, struct fault *f)
     if (fill_disk (a, &a->disks[i], f) < 0)
       return -1;
   }
-  if (site_lane_stop (a->site, &a->lane, f) < 0) {
-    a->must_move = f->code == FAULT_NET;
-    return -1;
-  }
-  a->has_opened = false;
   return end_hold (a, f);
 }
 

@@ -22,7 +22,6 @@
 
 struct state {
   struct push *push;
-  struct flat *flat;
   uint8_t *piece;  /* FLAT_PIECE bytes */
   uint8_t *wanted; /* DIGESTS of them */
   uint8_t *got;
@@ -82,7 +81,7 @@ write_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
     report (s, piece, 0);
     return 0;
   }
-  if (flat_read (s->flat, piece, s->piece, f) < 0
+  if (flat_read (p->flat, piece, s->piece, f) < 0
       || there (s, remote_write (p->remote, piece->at, s->piece,
                                  (size_t)piece->size, NULL, f))
              < 0)
@@ -106,7 +105,7 @@ check_piece (const struct flat_piece *piece, void *opaque, struct fault *f)
   if (piece->kind == FLAT_HOLE_RAW && !p->zero_holes)
     return 0;
   if (there (s, remote_check (p->remote, piece->at, piece->size, s->got, f)) < 0
-      || flat_digests (s->flat, piece, s->piece, s->wanted, f) < 0)
+      || flat_digests (p->flat, piece, s->piece, s->wanted, f) < 0)
     return -1;
   for (uint64_t i = 0; i < DIGEST_BLOCKS (piece->size); i++) {
     if (!digest_equal (s->wanted + i * DIGEST_SIZE, s->got + i * DIGEST_SIZE))
@@ -136,12 +135,12 @@ write_phase (struct state *s, struct fault *f)
 
   p->progress->phase = phase_name (PHASE_WRITE);
   phase_stop (PHASE_WRITE);
-  if (flat_walk (s->flat, walk_from (p), write_piece, s, f) < 0)
+  if (flat_walk (p->flat, walk_from (p), write_piece, s, f) < 0)
     return -1;
   /* A raw file has its size already; a cow file that ends with tables or is
      longer than what the engine made ends where the layout says. */
   if (p->cow && !p->fixed_size
-      && there (s, remote_truncate (p->remote, flat_size (s->flat), f)) < 0)
+      && there (s, remote_truncate (p->remote, flat_size (p->flat), f)) < 0)
     return -1;
   return there (s, remote_flush (p->remote, f));
 }
@@ -152,7 +151,7 @@ verify_phase (struct state *s, struct fault *f)
   s->push->progress->phase = phase_name (PHASE_VERIFY);
   s->push->progress->bytes_done = 0;
   phase_stop (PHASE_VERIFY);
-  return flat_walk (s->flat, walk_from (s->push), check_piece, s, f);
+  return flat_walk (s->push->flat, walk_from (s->push), check_piece, s, f);
 }
 
 static int
@@ -163,32 +162,49 @@ seal (struct state *s, struct fault *f)
 
   if (!s->push->cow)
     return there (s, remote_seal (s->push->remote, NULL, 0, NULL, f));
-  if (flat_read (s->flat, &head, s->piece, f) < 0
+  if (flat_read (s->push->flat, &head, s->piece, f) < 0
       || there (s, remote_seal (s->push->remote, s->piece, FLAT_HEAD, NULL, f))
              < 0)
     return -1;
   return check_piece (&head, s, f);
 }
 
-static int
-make_flat (struct state *s, struct fault *f)
+int
+push_prepare (struct push *p, struct reader *reader, uint64_t capacity,
+              struct fault *f)
 {
-  struct push *p = s->push;
   struct flat_params params = {
     .cow = p->cow,
     .version = p->qcow2_version,
-    .virtual_size = p->capacity,
+    .virtual_size = capacity,
   };
 
-  if (flat_new (p->reader, &params, &s->flat, f) < 0)
+  phase_stop (PHASE_MAP); /* no phase of a restore: for tests */
+  if (flat_new (reader, &params, &p->flat, f) < 0)
     return -1;
-  p->data = flat_data (s->flat);
-  p->progress->bytes_total = p->zero_holes ? flat_size (s->flat) : p->data;
-  if (p->container > 0 && flat_size (s->flat) > p->container)
+  p->data = flat_data (p->flat);
+  return 0;
+}
+
+void
+push_reset (struct push *p)
+{
+  flat_free (p->flat);
+  p->flat = NULL;
+}
+
+/* Now that the volume is known. */
+static int
+fit (struct push *p, struct fault *f)
+{
+  if (flat_resize (p->flat, p->capacity, f) < 0)
+    return -1;
+  p->progress->bytes_total = p->zero_holes ? flat_size (p->flat) : p->data;
+  if (p->container > 0 && flat_size (p->flat) > p->container)
     return fault_set (f, FAULT_SPACE, 0,
                       "the new volume has %" PRIu64 " bytes, its image needs "
                       "%" PRIu64,
-                      p->container, flat_size (s->flat));
+                      p->container, flat_size (p->flat));
   return 0;
 }
 
@@ -201,11 +217,9 @@ push_run (struct push *p, struct fault *f)
   s.piece = try_aligned (4096, FLAT_PIECE, "a piece of a disk", f);
   s.wanted = try_calloc (DIGESTS, DIGEST_SIZE, "digests", f);
   s.got = try_calloc (DIGESTS, DIGEST_SIZE, "digests", f);
-  if (s.piece != NULL && s.wanted != NULL && s.got != NULL
-      && make_flat (&s, f) == 0 && write_phase (&s, f) == 0
-      && verify_phase (&s, f) == 0)
+  if (s.piece != NULL && s.wanted != NULL && s.got != NULL && fit (p, f) == 0
+      && write_phase (&s, f) == 0 && verify_phase (&s, f) == 0)
     rc = seal (&s, f);
-  flat_free (s.flat);
   free (s.got);
   free (s.wanted);
   free (s.piece);

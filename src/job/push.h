@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct fault;
+struct flat;
 struct observer;
 struct observer_progress;
 struct quota;
@@ -24,9 +25,9 @@ struct remote;
 struct watch;
 
 struct push {
+  struct flat *flat;     /* made by push_prepare */
   struct remote *remote; /* the volume is open for writing */
-  struct reader *reader;
-  struct watch *watch; /* of the host; NULL: nobody looks */
+  struct watch *watch;   /* of the host; NULL: nobody looks */
   bool cow;
   bool fixed_size;        /* the container keeps the size that it has */
   bool zero_holes;        /* of raw: the container does not read as zeros */
@@ -42,8 +43,17 @@ struct push {
   bool host_failed; /* out: the fault is of the host, not of the repository */
 };
 
-/* Phases write and verify, and the seal.  FAULT_SPACE when the image needs
-   more than the logical volume has. */
+/* Look through all that READER has, which is borrowed until push_reset; FLAT is
+   made for a disk of CAPACITY bytes, which vdsm may round up.  It may take minutes
+   where storage is cold: no helper may be there to wait for it, since it ends
+   when it hears nothing. */
+int push_prepare (struct push *p, struct reader *reader, uint64_t capacity,
+                  struct fault *f);
+/* After push_prepare, with all of the above known: phases write and verify, and
+   the seal.  FAULT_SPACE when the image needs more than the logical volume
+   has. */
 int push_run (struct push *p, struct fault *f);
+/* Also after a failure, or when nothing was prepared. */
+void push_reset (struct push *p);
 
 #endif /* PUSH_H */
