@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <config.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,7 +165,8 @@ end_hold (struct attempt *a, struct fault *f)
 
 /* What the helper must know of the volume; msg_open_write_reset frees it. */
 static int
-describe (const struct new_disk *d, struct msg_open_write *m, struct fault *f)
+describe (const struct attempt *a, const struct new_disk *d,
+          struct msg_open_write *m, struct fault *f)
 {
   const struct target *t = &d->plan->target;
 
@@ -181,8 +183,7 @@ describe (const struct new_disk *d, struct msg_open_write *m, struct fault *f)
   if (!t->block)
     return 0;
   m->need = t->cow ? t->image_size : m->capacity;
-  volgroup_fill (d->plan->domain, &m->group);
-  return 0;
+  return volgroup_ask (a->site->engine, d->plan->domain, &m->group, f);
 }
 
 /* What the helper has found in the place of D.  The image gets the capacity of
@@ -216,7 +217,7 @@ prove (struct attempt *a, struct new_disk *d, struct push *push,
   enter (a, PHASE_PROVE, d->plan->from->alias);
   if (site_lane_open (a->site, a->params->host, &a->lane, f) < 0)
     return -1;
-  if (describe (d, &m, f) < 0)
+  if (describe (a, d, &m, f) < 0)
     return -1;
   a->has_opened = true;
   /* Also of one that is held, which stays active: a helper that is killed leaves
@@ -292,6 +293,36 @@ must_move (const struct push *push, const struct fault *f)
              || f->code == FAULT_BUSY);
 }
 
+/* watch_fn: what waits for the host waits no longer. */
+static void
+on_watch (const struct fault *why, bool late, void *opaque)
+{
+  atomic_bool *hurry = opaque;
+
+  (void)why;
+  *hurry = late;
+}
+
+/* push_disk, which ends with the reason of the watch when that has spoken. */
+static int
+push_watched (struct attempt *a, struct new_disk *d, struct push *push,
+              const struct watch_what *what, struct fault *f)
+{
+  atomic_bool hurry = false;
+  int rc;
+
+  push->watch = watch_begin (a->site, what, on_watch, &hurry);
+  cancel_on (&hurry);
+  rc = push_disk (a, d, push, f);
+  cancel_on (NULL);
+  if (rc < 0 && f->code == FAULT_CANCELLED && !cancel_wanted ()) {
+    fault_reset (f);
+    rc = watch_check (push->watch, f);
+  }
+  watch_end (push->watch);
+  return rc;
+}
+
 /* One disk, while somebody looks at the host in the engine. */
 static int
 fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
@@ -317,12 +348,8 @@ fill_disk (struct attempt *a, struct new_disk *d, struct fault *f)
                                    .name = a->params->vm_name,
                                    .disk_id = d->id,
                                    .held = d->pin.intention != 0 };
-  int rc;
 
-  push.watch = watch_begin (a->site, &what, NULL, NULL);
-  rc = push_disk (a, d, &push, f);
-  watch_end (push.watch);
-  if (rc < 0) {
+  if (push_watched (a, d, &push, &what, f) < 0) {
     a->must_move = must_move (&push, f);
     return fault_prefix (f, "disk %s", progress.alias);
   }
