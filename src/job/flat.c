@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/xmem.h"
@@ -28,6 +29,8 @@ mark_extent (const struct extent *e, void *opaque, struct fault *f)
   struct flat *flat = opaque;
   uint64_t first = e->start / DIGEST_BLOCK;
 
+  if (cancel_check (f) < 0)
+    return -1;
   flat->data += e->length;
   if (flat->layout == NULL)
     return 0;
