@@ -11,13 +11,16 @@
 
 #include "base/cancel.h"
 #include "base/fault.h"
+#include "base/stamp.h"
 
 #define OWN_POLL_MS 200
 
 /* Set by signal handlers and by threads; lock-free. */
 static atomic_bool wanted;
 static __thread unsigned shields;
-static __thread const atomic_bool *own; /* of this thread alone */
+/* Of this thread alone. */
+static __thread const atomic_bool *own;
+static __thread uint64_t own_end_ms; /* stamp_mono_ms; 0: none */
 static int pipe_fds[2] = { -1, -1 };
 
 void
@@ -63,10 +66,17 @@ cancel_on (const atomic_bool *flag)
   own = flag;
 }
 
+void
+cancel_within (unsigned ms)
+{
+  own_end_ms = ms > 0 ? stamp_mono_ms () + ms : 0;
+}
+
 bool
 cancel_wanted (void)
 {
-  return (wanted && shields == 0) || (own != NULL && *own);
+  return (wanted && shields == 0) || (own != NULL && *own)
+         || (own_end_ms != 0 && stamp_mono_ms () >= own_end_ms);
 }
 
 void
@@ -99,6 +109,7 @@ int
 cancel_sleep_ms (unsigned ms, struct fault *f)
 {
   struct pollfd p = { .fd = cancel_fd (), .events = POLLIN };
+  bool by_itself = own != NULL || own_end_ms != 0;
   struct timespec now;
   struct timespec end;
   long left = (long)ms;
@@ -107,7 +118,7 @@ cancel_sleep_ms (unsigned ms, struct fault *f)
   end.tv_sec += ms / 1000;
   end.tv_nsec += (long)(ms % 1000) * 1000000;
   while (left > 0 && !cancel_wanted ()) {
-    poll (&p, 1, own != NULL && left > OWN_POLL_MS ? OWN_POLL_MS : (int)left);
+    poll (&p, 1, by_itself && left > OWN_POLL_MS ? OWN_POLL_MS : (int)left);
     clock_gettime (CLOCK_MONOTONIC, &now);
     left = (end.tv_sec - now.tv_sec) * 1000
            + (end.tv_nsec - now.tv_nsec) / 1000000;

@@ -24,6 +24,9 @@ void cancel_unshield (void);
 /* This thread is also to stop when FLAG becomes true; borrowed, NULL ends it.
    No shield covers it. */
 void cancel_on (const atomic_bool *flag);
+/* This thread is also to stop in MS milliseconds from now; 0 ends that.  No
+   shield covers it. */
+void cancel_within (unsigned ms);
 /* As if a signal had come (a failed sibling job, tests). */
 void cancel_request (void);
 /* Sleep MS milliseconds; 0, or -1 with FAULT_CANCELLED as soon as a stop is

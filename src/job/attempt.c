@@ -439,7 +439,7 @@ attempt_quiet (struct attempt *a, bool wait, struct fault *f)
 
   /* Only a helper that says goodbye is known to be gone. */
   if (a->lane.remote != NULL && remote_alive (a->lane.remote)
-      && site_lane_stop (a->site, &a->lane, &ignored) == 0)
+      && site_lane_leave (a->site, &a->lane, &ignored) == 0)
     a->has_opened = false;
   site_lane_drop (a->site, &a->lane);
   if (!a->has_opened)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/uuid.h"
@@ -27,6 +28,7 @@
 
 /* One session that the helper of each stream has, and one to spare. */
 #define SESSIONS_SPARE 1
+#define LEAVE_MS 60000 /* a command of LVM may take so long */
 
 int
 site_login (const struct settings *s, const char *run_id,
@@ -264,6 +266,17 @@ site_lane_stop (struct site *site, struct site_lane *lane, struct fault *f)
   int rc = alive ? remote_stop (lane->remote, f) : 0;
 
   end_lane (site, lane, alive && rc == 0);
+  return rc;
+}
+
+int
+site_lane_leave (struct site *site, struct site_lane *lane, struct fault *f)
+{
+  int rc;
+
+  cancel_within (LEAVE_MS);
+  rc = site_lane_stop (site, lane, f);
+  cancel_within (0);
   return rc;
 }
 

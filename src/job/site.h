@@ -100,6 +100,9 @@ int site_explain (const struct site *site, const struct host *host,
                   struct fault *f);
 /* End the helper in an orderly way and give the connection back. */
 int site_lane_stop (struct site *site, struct site_lane *lane, struct fault *f);
+/* The same on a host that is left, which may hang: not for longer than a minute. */
+int site_lane_leave (struct site *site, struct site_lane *lane,
+                     struct fault *f);
 /* Let it go, whatever state it is in. */
 void site_lane_drop (struct site *site, struct site_lane *lane);
 

@@ -587,7 +587,7 @@ stream_leave (struct site *site, struct site_lane *lanes, unsigned count)
     struct fault ignored = FAULT_INIT;
 
     if (answers && lanes[i].remote != NULL)
-      answers = site_lane_stop (site, &lanes[i], &ignored) == 0;
+      answers = site_lane_leave (site, &lanes[i], &ignored) == 0;
     else
       site_lane_drop (site, &lanes[i]);
   }

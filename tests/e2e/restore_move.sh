@@ -90,7 +90,7 @@ on "$first" link-up
 ended 0
 restored 'silence'
 
-# It is left and hangs: what waits for it waits no longer.
+# It is left and hangs: neither a write nor the helper's end is waited for.
 settings 'ssh: { stall_timeout = 3600; answer_timeout = 3600;
 connect_timeout = 2; heartbeat = 5; };
 transfer: { bandwidth = 6000000; };'
@@ -98,7 +98,7 @@ halted write:3
 on "$first" freeze
 ctl host-status "$first" maintenance
 kill -CONT "$HALTED"
-wait_until 60 grep -q 'starting over' "$OUT"
+wait_until 180 grep -q 'starting over' "$OUT"
 on "$first" thaw
 ctl host-status "$first" up
 ended 0
