@@ -2,12 +2,15 @@
 """What the engine learns by looking: sizes, free space, dead hosts and VMs."""
 
 import os
+import time
 import traceback
 
 from hosts import HostError
 from volumes import StorageError
 
 from .disks import measure
+
+LOST_S = 1.0
 
 
 def everything(engine):
@@ -75,13 +78,18 @@ def hosts(engine):
 
 
 def machines(engine):
-    """A VM whose process is gone: unknown while its host is, else down."""
+    """A VM whose process is gone: unknown while its host is, else down.  A host that dies takes
+    its VMs with it a moment before it is gone itself, so that one look is not enough."""
     is_running = getattr(engine.storage.vms, 'is_running', None)
     if is_running is None:
         return
     state = engine.state
     for row in list(state.vms.values()):
         if row['status'] not in ('up', 'unknown') or is_running(row['id']):
+            row.pop('lost', None)
+            continue
+        now = time.monotonic()
+        if row['status'] == 'up' and now < row.setdefault('lost', now) + LOST_S:
             continue
         found = boots(engine)
         with state.lock:
@@ -94,6 +102,7 @@ def machines(engine):
                     'boot') != found.get(host['name'])):
                 row['status'] = 'unknown'
                 continue
+            row.pop('lost', None)
             row['status'] = 'down'
             row['host'] = None
         engine.tasks.event(119, 'VM %s is down with error. Exit message: '
