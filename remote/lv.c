@@ -24,8 +24,6 @@
 #include "remote/lvstate.h"
 
 #define METADATA "metadata"
-#define LIST_TRIES 4
-#define LIST_PAUSE_MS 100
 #define OPEN_TRIES 3
 #define ALONE_TRIES 20
 #define ALONE_PAUSE_MS 200
@@ -113,7 +111,7 @@ check_luns (const struct lv *l, struct fault *f)
 
 /* --- lists ------------------------------------------------------------ */
 
-/* A report; asked again while the SPM writes the group's metadata. */
+/* A report. */
 static int
 ask (struct lv *l, const char *command, const char *columns,
      const char *const *names, struct lvm_result *out, struct fault *f)
@@ -124,20 +122,16 @@ ask (struct lv *l, const char *command, const char *columns,
   char reason[200];
   bool lost;
 
-  for (int i = 0; i < LIST_TRIES; i++) {
-    if (i > 0)
-      poll (NULL, 0, LIST_PAUSE_MS << i);
-    lvm_result_reset (out);
-    if (lvm_run (&l->lvm, l->want.sd, &l->group, false, command, args, names,
-                 out, f)
-        < 0)
-      return -1;
-    if (out->cut)
-      return fault_set (f, FAULT_REMOTE, 0, "%s printed more than %u bytes",
-                        command, LVTEXT_OUT_MAX);
-    if (out->status == 0 || lvtext_classify (out->errors) == LVTEXT_NOT_FOUND)
-      return 0;
-  }
+  lvm_result_reset (out);
+  if (lvm_try (&l->lvm, l->want.sd, &l->group, false, command, args, names, out,
+               f)
+      < 0)
+    return -1;
+  if (out->cut)
+    return fault_set (f, FAULT_REMOTE, 0, "%s printed more than %u bytes",
+                      command, LVTEXT_OUT_MAX);
+  if (out->status == 0 || lvtext_classify (out->errors) == LVTEXT_NOT_FOUND)
+    return 0;
   lvtext_reason (out->errors, reason, sizeof reason);
   lost = lvtext_classify (out->errors) == LVTEXT_GROUP;
   return fault_set (f, FAULT_REMOTE, lost ? ENODEV : 0,
@@ -461,7 +455,6 @@ inspect (struct lv *l, uint32_t i, const char **word, struct fault *f)
                                                  : 0;
 }
 
-/* Tried again while the SPM writes the group's metadata. */
 static int
 change (struct lv *l, bool read_only, const char *word,
         const char *const *names, struct fault *f)
@@ -470,19 +463,10 @@ change (struct lv *l, bool read_only, const char *word,
   const char *const refresh[] = { "--refresh", NULL };
   struct lvm_result result = { .out = NULL };
   char reason[200];
-  int rc = 0;
+  int rc;
 
-  for (int i = 0; rc == 0 && i < LIST_TRIES; i++) {
-    if (i > 0)
-      poll (NULL, 0, LIST_PAUSE_MS << i);
-    lvm_result_reset (&result);
-    rc = lvm_run (&l->lvm, l->want.sd, &l->group, read_only, "lvchange",
-                  strcmp (word, "y") == 0 ? on : refresh, names, &result, f);
-    if (result.status == 0
-        || lvtext_classify (result.errors) == LVTEXT_NOT_FOUND
-        || lvtext_classify (result.errors) == LVTEXT_FLAGS)
-      break;
-  }
+  rc = lvm_try (&l->lvm, l->want.sd, &l->group, read_only, "lvchange",
+                strcmp (word, "y") == 0 ? on : refresh, names, &result, f);
   if (rc == 0 && result.status != 0) {
     lvtext_reason (result.errors, reason, sizeof reason);
     rc = fault_set (f,

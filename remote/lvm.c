@@ -4,8 +4,6 @@
    it ignores SIGPIPE, so that our end does not become its. */
 #include <config.h>
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,9 +27,12 @@
 #include "base/xmem.h"
 #include "remote/guard.h"
 #include "remote/lvm.h"
+#include "remote/proc.h"
 
 #define PROBE_WAIT_MS 30000
 #define POLL_MS 10
+#define TRIES 4
+#define PAUSE_MS 100 /* doubled each time */
 #define STEP 65536
 #define CONFIG_MAX (64 * 1024)
 #define COMMAND_MAX (256 * 1024) /* bytes of a command line */
@@ -307,34 +308,32 @@ lvm_probe (struct lvm *l, struct fault *f)
   return rc;
 }
 
-/* Is the command line of process PID, words that end in NUL, an lvchange of
-   NAME, or, when that ends with a slash, one that activates a volume of it?
-   TEXT has room for it. */
+/* What lvm_changes looks for. */
+struct changed {
+  char name[2 * UUID_SIZE]; /* SD/VOLUME, or SD/ for any that is activated */
+  size_t length;
+  bool any;
+  char *text; /* COMMAND_MAX bytes */
+};
+
+/* The command line: words that end in NUL. */
 static bool
-is_change (int proc, const char *pid, const char *name, char *text)
+is_change (pid_t pid, void *opaque)
 {
-  size_t length = strlen (name);
-  bool any = name[length - 1] == '/';
+  const struct changed *c = opaque;
+  ssize_t size = proc_read (pid, "cmdline", c->text, COMMAND_MAX);
+  size_t length = c->any ? c->length : c->length + 1;
   const char *before = "";
-  char path[NAME_MAX + 16];
-  CLEANUP_CLOSE int fd = -1;
   bool command = false;
   bool named = false;
-  ssize_t size;
 
-  snprintf (path, sizeof path, "%s/cmdline", pid);
-  fd = openat (proc, path, O_RDONLY | O_CLOEXEC);
-  size = fd < 0 ? -1
-                : fdio_pread_upto (fd, text, COMMAND_MAX - 1, 0, path, NULL);
-  if (size < 0)
-    return false;
-  text[size] = '\0';
-  for (ssize_t i = 0; i < size; i += (ssize_t)strlen (text + i) + 1) {
-    const char *word = text + i;
+  for (ssize_t i = 0; i < size; i += (ssize_t)strlen (c->text + i) + 1) {
+    const char *word = c->text + i;
 
     command = command || strcmp (word, "lvchange") == 0;
-    named = named || strncmp (word, name, any ? length : length + 1) == 0;
-    if (any && strcmp (before, "--available") == 0 && strcmp (word, "n") == 0)
+    named = named || strncmp (word, c->name, length) == 0;
+    if (c->any && strcmp (before, "--available") == 0
+        && strcmp (word, "n") == 0)
       return false;
     before = word;
   }
@@ -345,20 +344,11 @@ pid_t
 lvm_changes (const char *sd, const char *volume)
 {
   CLEANUP_FREE char *text = xmalloc (COMMAND_MAX);
-  char name[2 * UUID_SIZE];
-  struct dirent *entry;
-  DIR *dir = opendir ("/proc");
-  pid_t found = 0;
+  struct changed c = { .any = volume == NULL, .text = text };
 
-  snprintf (name, sizeof name, "%s/%s", sd, volume != NULL ? volume : "");
-  while (dir != NULL && found == 0 && (entry = readdir (dir)) != NULL) {
-    if (isdigit ((unsigned char)entry->d_name[0])
-        && is_change (dirfd (dir), entry->d_name, name, text))
-      found = (pid_t)strtol (entry->d_name, NULL, 10);
-  }
-  if (dir != NULL)
-    closedir (dir);
-  return found;
+  c.length = (size_t)snprintf (c.name, sizeof c.name, "%s/%s", sd,
+                               volume != NULL ? volume : "");
+  return proc_find (is_change, &c);
 }
 
 static size_t
@@ -411,4 +401,25 @@ lvm_run (struct lvm *l, const char *sd, const struct group_spec *g,
   buf_reset (&config);
   buf_reset (&devices);
   return rc;
+}
+
+int
+lvm_try (struct lvm *l, const char *sd, const struct group_spec *g,
+         bool read_only, const char *command, const char *const *args,
+         const char *const *names, struct lvm_result *out, struct fault *f)
+{
+  for (int i = 0; i < TRIES; i++) {
+    enum lvtext_error class;
+
+    if (i > 0) {
+      poll (NULL, 0, PAUSE_MS << i);
+      lvm_result_reset (out);
+    }
+    if (lvm_run (l, sd, g, read_only, command, args, names, out, f) < 0)
+      return -1;
+    class = lvtext_classify (out->errors);
+    if (out->status == 0 || class == LVTEXT_NOT_FOUND || class == LVTEXT_FLAGS)
+      break;
+  }
+  return 0;
 }

@@ -39,6 +39,11 @@ int lvm_probe (struct lvm *l, struct fault *f);
 int lvm_run (struct lvm *l, const char *sd, const struct group_spec *g,
              bool read_only, const char *command, const char *const *args,
              const char *const *names, struct lvm_result *out, struct fault *f);
+/* The same, four times while it fails in a way that may pass: the SPM may be
+   writing the group's metadata. */
+int lvm_try (struct lvm *l, const char *sd, const struct group_spec *g,
+             bool read_only, const char *command, const char *const *args,
+             const char *const *names, struct lvm_result *out, struct fault *f);
 void lvm_result_reset (struct lvm_result *r);
 /* A process of this host that is about to change the activation of VOLUME of
    SD, or, with NULL, to activate any volume of it, whoever began it; 0: none. */

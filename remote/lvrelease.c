@@ -11,13 +11,11 @@
    deactivates it, the others find it open and claimed and hand it over. */
 #include <config.h>
 
-#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,11 +23,11 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/fdio.h"
 #include "base/xmem.h"
 #include "remote/dm.h"
 #include "remote/guard.h"
 #include "remote/lvrelease.h"
+#include "remote/proc.h"
 
 #define RUN_DIR "/run/vdsm/storage"
 #define TRIES 10
@@ -38,7 +36,6 @@
 #define QUIET_MS 500 /* without an activation in the group, after ours */
 #define QUIET_MAX_MS 20000
 #define LOOK_MS 100
-#define GIVE_TRIES 4
 #define LINK_SIZE 256
 #define REASON_SIZE 200
 
@@ -163,8 +160,8 @@ change (struct release *r, const char *available, const char *const *names,
 
   if (lvm_probe (r->lvm, f) < 0)
     return -1;
-  return lvm_run (r->lvm, r->sd, r->group, false, "lvchange", args, names, out,
-                  f);
+  return (available[0] == 'y' ? lvm_try : lvm_run) (
+      r->lvm, r->sd, r->group, false, "lvchange", args, names, out, f);
 }
 
 /* vdsm uses V, which we have deactivated. */
@@ -172,16 +169,9 @@ static void
 give_back (struct release *r, struct lvstate_volume *v, const char *link)
 {
   const char *const names[] = { v->name, NULL };
-  struct lvm_result result = { .status = -1 };
-  struct fault f = FAULT_INIT;
-  int rc = 0;
+  struct lvm_result result = { .out = NULL };
+  int rc = change (r, "y", names, &result, NULL);
 
-  for (int i = 0; rc == 0 && result.status != 0 && i < GIVE_TRIES; i++) {
-    if (i > 0)
-      poll (NULL, 0, LOOK_MS << i);
-    lvm_result_reset (&result);
-    rc = change (r, "y", names, &result, &f);
-  }
   if (rc == 0 && result.status == 0)
     settle (r, v, "used", link);
   else
@@ -317,53 +307,17 @@ all_done (const struct release *r)
   return true;
 }
 
-/* A worker without its guard has been killed, and lives as long as the storage
-   keeps it waiting.  Its process, 0: there is none. */
-static pid_t
-orphan_worker (void)
-{
-  DIR *dir = opendir ("/proc");
-  struct dirent *entry;
-  pid_t found = 0;
-
-  while (dir != NULL && found == 0 && (entry = readdir (dir)) != NULL) {
-    char path[NAME_MAX + 8];
-    char text[128] = "";
-    CLEANUP_CLOSE int fd = -1;
-    const char *end;
-    struct stat st;
-
-    snprintf (path, sizeof path, "%s/stat", entry->d_name);
-    if (!isdigit ((unsigned char)entry->d_name[0])
-        || fstatat (dirfd (dir), entry->d_name, &st, 0) < 0
-        || st.st_uid != GUARD_VDSM_ID)
-      continue;
-    fd = openat (dirfd (dir), path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0
-        || fdio_pread_upto (fd, text, sizeof text - 1, 0, path, NULL) < 0)
-      continue;
-    end = strrchr (text, ')');
-    /* the state and the parent */
-    if (strstr (text, "(chainlift-remot)") != NULL && end != NULL
-        && strlen (end) > 4 && atoi (end + 4) == 1)
-      found = (pid_t)atoi (text);
-  }
-  if (dir != NULL)
-    closedir (dir);
-  return found;
-}
-
 static bool
 release_all (struct release *r, bool reaping)
 {
   struct fault f = FAULT_INIT;
 
-  r->orphan = reaping ? orphan_worker () : 0;
+  r->orphan = reaping ? proc_orphan () : 0;
   inherit (r);
   for (int i = 0; i < TRIES && !all_done (r); i++) {
     if (i > 0) {
       poll (NULL, 0, PAUSE_MS);
-      r->orphan = reaping ? orphan_worker () : 0;
+      r->orphan = reaping ? proc_orphan () : 0;
     }
     if (deactivate (r, &f) < 0) {
       snprintf (r->reason, sizeof r->reason, "%.190s", f.text);

@@ -19,10 +19,10 @@
 #include "base/fdio.h"
 #include "base/xmem.h"
 #include "remote/lvstate.h"
+#include "remote/proc.h"
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define PREFIX "lv."
-#define COMM "chainlift-remot" /* as the kernel cuts it */
 #define HEAD "chainlift-lv 1"
 #define TRIES 8
 #define NAME_DIGITS 8
@@ -382,21 +382,6 @@ claims (int dir, const char *name, const char *boot, const char *lv_uuid,
   return found;
 }
 
-/* The name of a record has the process of its helper. */
-static bool
-lives (const char *name)
-{
-  char path[64];
-  char comm[32] = "";
-  CLEANUP_CLOSE int fd = -1;
-
-  snprintf (path, sizeof path, "/proc/%d/comm", atoi (name + strlen (PREFIX)));
-  fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || fdio_pread_upto (fd, comm, sizeof comm - 1, 0, path, NULL) < 0)
-    return false;
-  return strncmp (comm, COMM, strlen (COMM)) == 0;
-}
-
 enum lvstate_claim
 lvstate_claims (const char *lv_uuid, const struct lvstate_file *but, bool *mine)
 {
@@ -415,7 +400,8 @@ lvstate_claims (const char *lv_uuid, const struct lvstate_file *but, bool *mine)
         || (but != NULL && strcmp (name, but->name) == 0)
         || !claims (fd, name, boot, lv_uuid, &by_it))
       continue;
-    if (lives (name))
+    /* the name has the process of the helper */
+    if (proc_is_helper ((pid_t)atoi (name + strlen (PREFIX))))
       claim = LVSTATE_LIVING;
     else if (claim == LVSTATE_NOBODY)
       claim = LVSTATE_DEAD;

@@ -59,18 +59,23 @@ table ()
   "$WORK/$1" "dmsetup table /dev/$SD/$TOPV" | awk '{ print $1, $2, $3, $5 }'
 }
 l="sh /root/domain.sh lvm $LUN"
-"$WORK/b1" "$l vgcfgbackup -qq -f /root/vg.before $SD;
-  $l lvextend -qq --autobackup n -L +128m $SD/$TOPV"
-lvm_in b2 lvchange -qq -ay "$SD/$TOPV"
-in_guest b1 <<END
+# b1 gives the second extent to another disk, then a helper opens the volume on b2.
+held_elsewhere ()
+{
+  in_guest b1 <<END
 $l lvreduce -qq --autobackup n --force -L -128m $SD/$TOPV
 $l lvcreate -qq --autobackup n -Z n -L 128m --wipesignatures n -n $OTHER $SD
 $l lvextend -qq --autobackup n -L +128m $SD/$TOPV
 $l lvchange -qq -ay $SD/$TOPV
 END
-[ "$(table b1)" != "$(table b2)" ] || die "it has the same extents as before"
-held pull b2 pause
-[ "$(table b1)" = "$(table b2)" ] || die "an old table is read"
+  [ "$(table b1)" != "$(table b2)" ] || die "it has the same extents as before"
+  held pull b2 pause
+  [ "$(table b1)" = "$(table b2)" ] || die "an old table is read"
+}
+"$WORK/b1" "$l vgcfgbackup -qq -f /root/vg.before $SD;
+  $l lvextend -qq --autobackup n -L +128m $SD/$TOPV"
+lvm_in b2 lvchange -qq -ay "$SD/$TOPV"
+held_elsewhere
 let_go 0
 lvm_in b2 lvchange -qq -an "$SD/$TOPV"
 same_as_before ()
@@ -91,15 +96,7 @@ held pull b2 pause
 holder b2 2
 held_killed b2
 until_true no_helper b2
-in_guest b1 <<END
-$l lvreduce -qq --autobackup n --force -L -128m $SD/$TOPV
-$l lvcreate -qq --autobackup n -Z n -L 128m --wipesignatures n -n $OTHER $SD
-$l lvextend -qq --autobackup n -L +128m $SD/$TOPV
-$l lvchange -qq -ay $SD/$TOPV
-END
-[ "$(table b1)" != "$(table b2)" ] || die "it has the same extents as before"
-held pull b2 pause
-[ "$(table b1)" = "$(table b2)" ] || die "an old table of a dead helper's is read"
+held_elsewhere
 no_holder b2
 let_go 0
 reaps b2 gone
