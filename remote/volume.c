@@ -24,11 +24,11 @@
 #include "remote/hold.h"
 #include "remote/path.h"
 #include "remote/volume.h"
+#include "wire/capacity.h"
 #include "wire/digest.h"
 
 #define META_SUFFIX ".meta"
 #define READ_STEP ((size_t)256 * 1024)
-#define VDSM_ROUND 4096
 #define PLACE_MAX 2048
 
 void
@@ -139,18 +139,12 @@ volume_check (const struct meta *m, const char *domain,
     return fault_set (f, FAULT_CORRUPT, 0, "FORMAT=%s, the engine says %s",
                       m->cow ? "COW" : "RAW",
                       want->format == MSG_COW ? "COW" : "RAW");
-  if (want->capacity != 0 && !volume_size_fits (want->capacity, m->capacity))
+  if (want->capacity != 0
+      && !capacity_fits (want->capacity, m->capacity, CAPACITY_ROUND))
     return fault_set (
         f, FAULT_CORRUPT, 0, "capacity %llu, the engine says %llu",
         (unsigned long long)m->capacity, (unsigned long long)want->capacity);
   return check_state (m, want, f);
-}
-
-bool
-volume_size_fits (uint64_t size, uint64_t capacity)
-{
-  return size <= capacity && capacity - size < VDSM_ROUND
-         && (size == capacity || capacity % VDSM_ROUND == 0);
 }
 
 /* --- metadata --------------------------------------------------------- */
@@ -374,7 +368,7 @@ add_cow (struct volume *v, struct chain *c, const char *parent_format,
   if (chain_add_qcow2 (c, &v->file.source, &expect, f) < 0)
     return -1;
   h = qcow2_header (chain_qcow2 (c, chain_count (c) - 1));
-  if (!volume_size_fits (h->virtual_size, v->meta.capacity))
+  if (!capacity_fits (h->virtual_size, v->meta.capacity, CAPACITY_ROUND))
     return fault_set (f, FAULT_CORRUPT, 0,
                       "the image has %llu bytes, its capacity is %llu",
                       (unsigned long long)h->virtual_size,

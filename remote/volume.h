@@ -73,9 +73,5 @@ int volume_identify (struct volume *v, const char *prefix, struct buf *out,
    says? */
 int volume_check (const struct meta *m, const char *domain,
                   const struct msg_layer *want, struct fault *f);
-/* Pure: does SIZE, of an image or as the engine tells it, belong to a volume of
-   CAPACITY?  vdsm rounds capacities up to 4 KiB, old versions do not, and the
-   engine does not learn it. */
-bool volume_size_fits (uint64_t size, uint64_t capacity);
 
 #endif /* VOLUME_H */

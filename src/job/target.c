@@ -8,6 +8,7 @@
 #include "job/target.h"
 #include "job/volgroup.h"
 #include "repo/manifest.h"
+#include "wire/capacity.h"
 
 #define MIB (UINT64_C (1) << 20)
 #define GIB (UINT64_C (1) << 30)
@@ -112,9 +113,7 @@ target_capacity (const struct target *t, uint64_t told)
 bool
 target_fits (const struct target *t, uint64_t told, uint64_t found)
 {
-  uint64_t capacity = target_capacity (t, told);
-
-  return found == capacity || found == round_up (capacity, VOLGROUP_ROUND);
+  return capacity_fits (target_capacity (t, told), found, CAPACITY_ROUND);
 }
 
 /* The engine tells whole GiB. */

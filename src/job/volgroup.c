@@ -7,6 +7,7 @@
 #include "base/xmem.h"
 #include "engine/domain.h"
 #include "job/volgroup.h"
+#include "wire/capacity.h"
 #include "wire/group.h"
 
 _Static_assert(DOMAIN_LUNS_MAX == GROUP_LUNS_MAX, "what is told can be sent");
@@ -68,15 +69,9 @@ volgroup_ask (struct engine *engine, const struct domain *domain,
   return rc;
 }
 
-static bool
-is_rounded (uint64_t told, uint64_t found, uint64_t unit)
-{
-  return found >= told && found - told < unit && found % unit == 0;
-}
-
 bool
 volgroup_size_fits (uint64_t told, uint64_t found)
 {
-  return found == told || is_rounded (told, found, VOLGROUP_ROUND)
-         || is_rounded (told, found, VOLGROUP_EXTENT);
+  return capacity_fits (told, found, CAPACITY_ROUND)
+         || capacity_fits (told, found, VOLGROUP_EXTENT);
 }

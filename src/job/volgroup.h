@@ -13,7 +13,6 @@ struct fault;
 struct group_spec;
 
 #define VOLGROUP_EXTENT (UINT64_C (128) << 20) /* of vdsm's volume groups */
-#define VOLGROUP_ROUND UINT64_C (4096) /* to which vdsm rounds each capacity */
 
 /* Why a helper on a host that has DOMAIN connected could not use it; NULL when
    it can.  Files are as right as blocks; the status is not looked at. */

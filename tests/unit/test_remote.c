@@ -11,6 +11,7 @@
 #include "remote/path.h"
 #include "remote/send.h"
 #include "remote/volume.h"
+#include "wire/capacity.h"
 
 #define SD "0a1b2c3d-0000-4000-8000-000000000001"
 #define IMG "0a1b2c3d-0000-4000-8000-000000000002"
@@ -351,8 +352,9 @@ test_size_fits (void **state)
 
   (void)state;
   for (size_t i = 0; i < COUNT_OF (table); i++)
-    assert_int_equal (volume_size_fits (table[i].size, table[i].capacity),
-                      table[i].fits);
+    assert_int_equal (
+        capacity_fits (table[i].size, table[i].capacity, CAPACITY_ROUND),
+        table[i].fits);
 }
 
 #define A "0a1b2c3d-0000-4000-8000-00000000000a"
