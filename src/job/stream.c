@@ -509,19 +509,16 @@ move (struct shared *sh, unsigned *moves, struct fault *f)
   struct stream *s = sh->stream;
   struct worker w = { .shared = sh, .lane = &s->lanes[0] };
   struct fault why = sh->fault;
-  struct fault none = FAULT_INIT;
 
   if (!must_leave (sh, &why))
     return fault_copy (f, &why);
   do {
-    stream_leave (s->site, s->lanes, s->lane_count);
-    if (*moves >= MOVES_MAX)
+    if (++*moves > MOVES_MAX)
       return fault_copy (f, &why);
-    ++*moves;
-    if (watch_elsewhere (s->site, s->vm_id, s->host, &s->host, &none) < 0) {
-      fault_append (&why, "; %.200s", none.text);
-      return fault_copy (f, &why);
-    }
+    if (stream_elsewhere (s->site, s->lanes, s->lane_count, s->vm_id, &s->host,
+                          &why, f)
+        < 0)
+      return -1;
     log_warn ("disk %s: %s; going on from host %s", s->progress->alias,
               why.text, s->host->name);
     fault_reset (&why);
@@ -591,4 +588,18 @@ stream_leave (struct site *site, struct site_lane *lanes, unsigned count)
     else
       site_lane_drop (site, &lanes[i]);
   }
+}
+
+int
+stream_elsewhere (struct site *site, struct site_lane *lanes, unsigned count,
+                  const char *vm_id, const struct host **host,
+                  const struct fault *why, struct fault *f)
+{
+  struct fault none = FAULT_INIT;
+
+  stream_leave (site, lanes, count);
+  if (watch_elsewhere (site, vm_id, *host, host, &none) == 0)
+    return 0;
+  fault_copy (f, why);
+  return fault_append (f, "; %.200s", none.text);
 }

@@ -61,5 +61,11 @@ int stream_close (struct site *site, struct site_lane *lanes, unsigned count,
    order, which puts their volumes back; behind one that does not nobody waits for
    the others. */
 void stream_leave (struct site *site, struct site_lane *lanes, unsigned count);
+/* The same of *HOST, for the fault WHY, and choose another one, which *HOST is
+   then.  -1: with WHY, and why none is better. */
+int stream_elsewhere (struct site *site, struct site_lane *lanes,
+                      unsigned count, const char *vm_id,
+                      const struct host **host, const struct fault *why,
+                      struct fault *f);
 
 #endif /* STREAM_H */

@@ -274,15 +274,12 @@ static int
 take_other (struct vmjob *j, unsigned *moves, struct fault *why,
             struct fault *f)
 {
-  struct fault none = FAULT_INIT;
-
   if (vm_is_running (j->vm) || ++*moves > MOVES_MAX || !watch_is_of_host (why))
     return fault_copy (f, why);
-  stream_leave (j->site, j->lanes, STREAM_LANES_MAX);
-  if (watch_elsewhere (j->site, j->vm->id, j->host, &j->host, &none) < 0) {
-    fault_append (why, "; %.200s", none.text);
-    return fault_copy (f, why);
-  }
+  if (stream_elsewhere (j->site, j->lanes, STREAM_LANES_MAX, j->vm->id,
+                        &j->host, why, f)
+      < 0)
+    return -1;
   log_warn ("%s; reading from host %s", why->text, j->host->name);
   fault_reset (why);
   return 0;
