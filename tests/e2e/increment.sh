@@ -52,13 +52,6 @@ is db01 db_data 'full: no point yet'
 
 # Restored with sizes that vdsm rounds up and the engine tells as they were asked
 # for: its backups are as right as those of the original, and their restores.
-drop ()
-{
-  ctl idle >/dev/null
-  api DELETE "/vms/$(ctl inventory | jq -r --arg n "$1" \
-    '.vms[] | select(.name == $n) | .id')" >/dev/null
-  ctl idle >/dev/null
-}
 point=$(latest odd)
 expect 0 cl restore "$point" --as odd-1
 prove vm "$point" odd-1
@@ -73,9 +66,8 @@ point=$(latest odd-1)
 prove point "$point"
 expect 0 cl restore "$point" --as odd-again
 prove vm "$point" odd-again
-ctl vm-stop odd-1
-drop odd-1
-drop odd-again
+ctl remove-vm odd-1
+ctl remove-vm odd-again
 
 # Nothing but the guests; the raw disk has a cow overlay now.
 night 2

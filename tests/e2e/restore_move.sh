@@ -34,9 +34,7 @@ restored ()
 {
   says "starting over on host $other, with new disks"
   prove vm "$point" "copy-$n" || die "$1: the copy is wrong"
-  id=$(ctl inventory | jq -r --arg n "copy-$n" \
-    '.vms[] | select(.name == $n) | .id')
-  api DELETE "/vms/$id" >/dev/null
+  ctl remove-vm "copy-$n"
   clean
   echo "ok: $1: $(grep 'starting over' "$OUT" | sed "s|$WORK|WORK|g")"
 }

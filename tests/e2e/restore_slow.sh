@@ -34,9 +34,7 @@ for disk in 1 2; do
   go_on 0
   says_not 'starting over'
   prove vm "$point" "copy-$disk" || die "disk $disk: the copy is wrong"
-  id=$(ctl inventory | jq -r --arg n "copy-$disk" \
-    '.vms[] | select(.name == $n) | .id')
-  api DELETE "/vms/$id" >/dev/null
+  ctl remove-vm "copy-$disk"
   clean
   echo "ok: slow at disk $disk"
 done
